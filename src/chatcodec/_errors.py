@@ -1,0 +1,117 @@
+"""What comes out of this package when input is bad, and the one place where it is made so.
+
+msgspec's own errors pass as they are, unless their text quotes the data. What else its C code lets out
+(`UnicodeDecodeError`, `RecursionError` and others) becomes one of the three errors of the contract here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NoReturn
+
+from msgspec import DecodeError, EncodeError, ValidationError
+
+# The messages of msgspec that quote a value, which types with enums, literals, tags and closed fields can raise.
+_QUOTING = re.compile(r"(Invalid enum value|Invalid value|Object contains unknown field) ", re.ASCII)
+# The path at a message's end. It holds names of the type's fields and indices, never a key of the data.
+_PATH = re.compile(r" - at `[^`]*`(?: in `[^`]*`)?\Z", re.ASCII)
+
+
+class RecordError(DecodeError):
+    r"""A bad record in a stream. What was good before it is in `records`; the stream goes on behind it.
+
+    Attributes:
+        index: the number of the line or frame, from 1, keep-alives counted.
+        offset: where it starts in the stream, in bytes from 0; for a frame, where its header starts.
+        reason: what is wrong with it, without a byte of its data.
+        data: its first bytes, 1 KiB at most; empty for a frame refused from its header.
+        records: the records before it that no call has returned yet, and no error has carried.
+        unit: ``"line"`` or ``"frame"``.
+
+    The text names the place and the reason. The cause, where a codec refused the record, is chained.
+    The error pickles, without its cause.
+
+    >>> from chatcodec import ndjson
+    >>> ndjson.StreamDecoder().feed(b'{"cost":1}\n{"cost":"x"}\n')
+    Traceback (most recent call last):
+    chatcodec.RecordError: line 2 at offset 11: Expected `float | null`, got `str` - at `$.cost`
+    """
+
+    def __init__(
+        self,
+        unit: str,
+        index: int,
+        offset: int,
+        reason: str,
+        data: bytes = b"",
+        records: list[Any] | None = None,
+    ) -> None:
+        super().__init__(f"{unit} {index} at offset {offset}: {reason}")
+        self.unit = unit
+        self.index = index
+        self.offset = offset
+        self.reason = reason
+        self.data = data
+        self.records: list[Any] = [] if records is None else records
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by the attributes: the text alone would not make the error again."""
+        return type(self), (self.unit, self.index, self.offset, self.reason, self.data, self.records)
+
+
+RecordError.__module__ = "chatcodec"
+
+
+def raise_decode_error(error: Exception) -> NoReturn:
+    """Raise what a reader of bad input is to see in place of `error`, or `error` itself."""
+    raise decode_error(error) from error.__cause__
+
+
+def decode_error(error: Exception) -> Exception:
+    """Return `error` if it may leave the package, else the `DecodeError` that says the same without the data."""
+    if isinstance(error, ValidationError):
+        return _without_quotes(error)
+    if isinstance(error, UnicodeError):
+        return DecodeError("text is not valid UTF-8")
+    if isinstance(error, RecursionError):
+        return DecodeError("nested deeper than the recursion limit")
+    if isinstance(error, MemoryError):
+        return DecodeError("a declared length is beyond the memory")
+    if isinstance(error, (ValueError, OverflowError)) and not isinstance(error, DecodeError):
+        return ValidationError("a value is out of range")
+    return error
+
+
+def _without_quotes(error: ValidationError) -> ValidationError:
+    text = str(error)
+    path = _PATH.search(text)
+    if error.__cause__ is not None:
+        # Raised by the type's own __post_init__, whose words may hold values.
+        reason = f"refused by the type's own check ({type(error.__cause__).__name__})"
+    elif quoting := _QUOTING.match(text):
+        reason = quoting[1]
+        if quoting[1].endswith("field"):
+            path = None  # the field's name itself could end like a path
+    else:
+        return error
+    return ValidationError(reason + (path[0] if path else ""))
+
+
+def raise_encode_error(error: Exception) -> NoReturn:
+    """Raise what a writer is to see in place of `error`, or `error` itself."""
+    raise encode_error(error) from error.__cause__
+
+
+def encode_error(error: Exception) -> Exception:
+    """Return `error` if it may leave the package, else the `EncodeError` that says the same without the data."""
+    if isinstance(error, EncodeError):
+        return error
+    if isinstance(error, UnicodeError):
+        return EncodeError("text holds a lone surrogate")
+    if isinstance(error, RecursionError):
+        return EncodeError("a cycle, or nested deeper than the recursion limit")
+    if isinstance(error, (ValueError, OverflowError)):
+        return EncodeError("a value is beyond what the format can hold")
+    if isinstance(error, AttributeError):
+        return EncodeError("a field has been deleted")
+    return error

@@ -1,0 +1,136 @@
+"""Where chunks come from: files and iterables, blocking or not, turned into iterators over records."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Union
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+
+    from typing_extensions import Buffer
+
+    from ._stream import StreamDecoder
+
+T = TypeVar("T")
+
+# How much a file is asked for at once.
+READ_BYTES = 64 * 1024
+
+
+class BinaryFile(Protocol):
+    """What is read from, if it has no ``read1``."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class AsyncBinaryFile(Protocol):
+    """What is read from with ``await``, like `asyncio.StreamReader`."""
+
+    def read(self, size: int, /) -> Awaitable[bytes]: ...
+
+
+if TYPE_CHECKING:
+    Source = Union[BinaryFile, Iterable[Buffer]]
+    AsyncSource = Union[AsyncBinaryFile, AsyncIterable[Buffer]]
+
+
+def iterate(decoder: StreamDecoder[T], source: Source) -> Iterator[T]:
+    """Return an iterator over the records of `source`."""
+    read = getattr(source, "read1", None) or getattr(source, "read", None)
+    chunks: Any = iter(partial(read, READ_BYTES), b"") if read else iter(source)  # type: ignore[arg-type]
+    return chain.from_iterable(_Batches(decoder, chunks))
+
+
+def aiterate(decoder: StreamDecoder[T], source: AsyncSource) -> AsyncIterator[T]:
+    """Return an async iterator over the records of `source`."""
+    read = getattr(source, "read", None)
+    next_chunk = partial(_read, read) if read else source.__aiter__().__anext__  # type: ignore[union-attr]
+    return _AsyncRecords(decoder, next_chunk)
+
+
+class _Records(Generic[T]):
+    """The records that a decoder makes of chunks, batch by batch, and whether the chunks have ended."""
+
+    def __init__(self, decoder: StreamDecoder[T]) -> None:
+        self._decoder = decoder
+        self._ended = False
+
+    def _take_batch(self) -> Iterator[T] | None:
+        """Return the next few records, and behind them the error that followed; ``None`` to be given a chunk."""
+        try:
+            batch = self._decoder._take_batch()
+        except BaseException as error:
+            return chain(self._decoder._take_records(), _raising(error))
+        return None if batch is None else iter(batch)
+
+    def _end(self) -> None:
+        self._ended = True
+        self._decoder._push_end()
+
+
+def _raising(error: BaseException) -> Iterator[Any]:
+    """Return an iterator that raises `error` once."""
+    raise error
+    yield
+
+
+class _Batches(_Records[T]):
+    """An iterator over the batches; flattened, they are the records.
+
+    `chain.from_iterable` flattens it in C, and an error out of a batch leaves the chain able to go on. An error
+    from here would end it, so what reading raises becomes a batch too. A ``__next__`` in Python for every record
+    would cost some 60 ns a record.
+    """
+
+    def __init__(self, decoder: StreamDecoder[T], chunks: Iterator[Buffer]) -> None:
+        super().__init__(decoder)
+        self._chunks = chunks
+
+    def __iter__(self) -> Iterator[Iterator[T]]:
+        return self
+
+    def __next__(self) -> Iterator[T]:
+        while (batch := self._take_batch()) is None:
+            if self._ended:
+                raise StopIteration
+            try:
+                self._decoder._push(next(self._chunks))
+            except StopIteration:
+                self._end()
+            except BaseException as error:
+                return _raising(error)
+        return batch
+
+
+class _AsyncRecords(_Records[T]):
+    """An async iterator over the records."""
+
+    def __init__(self, decoder: StreamDecoder[T], next_chunk: Callable[[], Awaitable[Buffer]]) -> None:
+        super().__init__(decoder)
+        self._next_chunk = next_chunk
+        self._batch: Iterator[T] = iter(())
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        for record in self._batch:
+            return record
+        while (batch := self._take_batch()) is None:
+            if self._ended:
+                raise StopAsyncIteration
+            try:
+                self._decoder._push(await self._next_chunk())
+            except StopAsyncIteration:
+                self._end()
+        self._batch = batch
+        return next(batch)
+
+
+async def _read(read: Callable[[int], Awaitable[bytes]]) -> bytes:
+    """Return what `read` returns, and end where that is empty."""
+    if chunk := await read(READ_BYTES):
+        return chunk
+    raise StopAsyncIteration

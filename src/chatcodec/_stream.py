@@ -1,0 +1,329 @@
+"""What lines and frames share: the chunks that came, the record that is not whole yet, errors, iteration.
+
+A framing is a subclass of `StreamDecoder` that knows where records end. It does no I/O: chunks in, records out.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, overload
+
+from msgspec import DecodeError, EncodeError, Raw, Struct
+
+from . import _sources
+from ._errors import RecordError, decode_error
+from ._record import ChatCompletionResponse
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+
+    from typing_extensions import Buffer, TypeVar
+
+    T = TypeVar("T", default=ChatCompletionResponse)
+else:
+    from typing import TypeVar  # whose default the type checkers alone need
+
+    T = TypeVar("T")
+
+R = TypeVar("R")
+
+# A whole answer with a long tool result is below 1 MiB. Sixteen of that is no record of ours any more, and
+# still little enough that a thousand connections in the middle of one fit a gateway.
+MAX_RECORD_BYTES = 16 * 1024 * 1024
+
+# How much is decoded in one go, unless a single record is longer. A batch of deltas of this size makes some
+# 300 objects that the garbage collector counts, below the 700 at which it wakes.
+BATCH_BYTES = 16 * 1024
+
+_DATA_BYTES = 1024
+
+
+class StreamDecoder(Generic[T]):
+    """The part of a stream decoder that does not know how records are framed.
+
+    `_data[_pos:]` is what is left of the chunk at work, preceded by the unfinished record it completed.
+    `_tail` is an unfinished record that no chunk at work completes. `_chunks` wait behind them.
+    """
+
+    _unit: ClassVar[str]
+
+    @overload
+    def __init__(
+        self,
+        *,
+        max_record_bytes: int | None = ...,
+        on_error: Callable[[RecordError], object] | None = ...,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        type: type[T],
+        *,
+        max_record_bytes: int | None = ...,
+        on_error: Callable[[RecordError], object] | None = ...,
+    ) -> None: ...
+    def __init__(
+        self,
+        type: Any = ChatCompletionResponse,
+        *,
+        max_record_bytes: int | None = MAX_RECORD_BYTES,
+        on_error: Callable[[RecordError], object] | None = None,
+    ) -> None:
+        if max_record_bytes is not None and max_record_bytes < 1:
+            message = f"max_record_bytes is {max_record_bytes}, and must be 1 or more, or None for no limit"
+            raise ValueError(message)
+        self._limit = sys.maxsize if max_record_bytes is None else max_record_bytes
+        self._on_error = on_error
+        # bytes() returns exact bytes as they are, without a copy.
+        self._decode: Callable[[bytes], Any] = type if type is bytes else self._decoder(type)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._chunks: deque[bytes | None] = deque()
+        self._data = b""
+        self._pos = 0
+        self._tail = bytearray()
+        self._offset = 0
+        self._index = 0
+        self._records: list[T] = []
+
+    @property
+    def buffered(self) -> int:
+        """How many bytes are held: of an unfinished record, and of what is behind a bad one and not drained."""
+        waiting = sum(len(chunk) for chunk in self._chunks if chunk)
+        return len(self._tail) + len(self._data) - self._pos + waiting
+
+    def feed(self, data: Buffer) -> list[T]:
+        """Take the next chunk, of any size, and return the records that it completed.
+
+        Raises:
+            RecordError: a record is bad, and there is no `on_error`. The records before it are in its
+                `records`. The chunk has been taken; the next call, with ``b""`` if need be, goes on behind it.
+            TypeError: `data` has no buffer.
+        """
+        self._push(data)
+        try:
+            while self._advance():
+                pass
+        except RecordError as error:
+            error.records = self._take_records()
+            raise
+        return self._take_records()
+
+    def finish(self) -> list[T]:
+        """End the stream, return the records that were left, and be ready for a new stream.
+
+        Raises:
+            RecordError: the stream ended inside a record, or a bad one was left, and there is no `on_error`.
+                It is the first such; its `records` are all the good ones that were left, behind it too.
+        """
+        self._push_end()
+        first = None
+        try:
+            while True:
+                try:
+                    while self._advance():
+                        pass
+                    break
+                except RecordError as error:
+                    first = first or error
+            if first is None:
+                return self._records
+            first.records = self._records
+            raise first
+        finally:
+            self._reset()
+
+    def _push(self, data: Buffer) -> None:
+        # Views are made of what is kept here, so it must not change: what is not bytes is copied.
+        self._chunks.append(data if type(data) is bytes else memoryview(data).tobytes())
+
+    def _push_end(self) -> None:
+        self._chunks.append(None)  # behind the chunks that wait
+
+    def _take_records(self) -> list[T]:
+        records, self._records = self._records, []
+        return records
+
+    def _take_batch(self) -> list[T] | None:
+        """Return the next few records; ``None`` if all that was pushed has been decoded.
+
+        Whatever it raises, the records before that are in `_records`.
+        """
+        while self._advance():
+            if self._records:
+                return self._take_records()
+        return None
+
+    def _advance(self) -> bool:
+        """Decode the next batch into `_records`; return False if there is none."""
+        while self._data or self._next_data():
+            if self._decode_batch():
+                return True
+            self._offset += self._pos
+            self._tail += self._data[self._pos :]
+            self._data, self._pos = b"", 0
+        return False
+
+    def _next_data(self) -> bool:
+        """Put the next chunk to work, behind the record that it completes; return False if there is none."""
+        while self._chunks:
+            chunk = self._chunks.popleft()
+            if chunk is None:
+                self._end()
+            elif not self._tail:
+                self._data = chunk
+            elif self._completes(chunk):
+                self._data = b"".join((self._tail, chunk))
+                self._tail.clear()
+            else:
+                self._tail += chunk
+            if self._data:
+                return True
+        return False
+
+    def _decode_all(self, messages: Iterable[bytes], start: int, end: int, keep_alives: int = 0) -> None:
+        """Decode `messages`, which are those of `_data[start:end]`, and go behind them."""
+        records = self._records
+        before = len(records)
+        try:
+            records.extend(messages if self._decode is bytes else map(self._decode, messages))  # type: ignore[arg-type]
+        except Exception:  # noqa: S110
+            pass  # told with its place below, and not as the context of what is told
+        else:
+            self._index += len(records) - before + keep_alives
+            self._pos = end
+            return
+        self._decode_one_by_one(start, end, len(records) - before)
+
+    def _decode_one_by_one(self, start: int, end: int, decoded: int) -> None:
+        """Decode what `_decode_all` stopped at in `_data[start:end]`, behind the `decoded` good records."""
+        for begin, stop, message in self._cut(start, end):
+            self._index += 1
+            self._pos = stop
+            if not message:
+                continue
+            if decoded:
+                decoded -= 1
+                continue
+            try:
+                self._records.append(self._decode(message))
+                continue
+            except Exception as error:
+                # Its frames would keep the chunk alive as long as somebody keeps the error.
+                failure = error.with_traceback(None)
+            # Out of the except clause, or the failure with the data in it would be the context of what is raised.
+            cause = decode_error(failure)
+            if not isinstance(cause, DecodeError):
+                raise cause
+            self._refuse(begin, str(cause), message, cause)
+
+    def _refuse(self, begin: int, reason: str, data: bytes, cause: Exception | None = None) -> None:
+        """Tell of the bad record at `_data[begin]`; what is behind it must be next already."""
+        data = data[: min(_DATA_BYTES, self._limit)]
+        error = RecordError(self._unit, self._index, self._offset + begin, reason, data)
+        error.__cause__ = cause
+        if self._on_error is None:
+            raise error
+        self._on_error(error)
+
+    @overload
+    @classmethod
+    def iter_decode(
+        cls,
+        source: _sources.Source,
+        *,
+        max_record_bytes: int | None = ...,
+        on_error: Callable[[RecordError], object] | None = ...,
+    ) -> Iterator[ChatCompletionResponse]: ...
+    @overload
+    @classmethod
+    def iter_decode(
+        cls,
+        source: _sources.Source,
+        type: type[R],
+        *,
+        max_record_bytes: int | None = ...,
+        on_error: Callable[[RecordError], object] | None = ...,
+    ) -> Iterator[R]: ...
+    @classmethod
+    def iter_decode(cls, source: _sources.Source, type: Any = ChatCompletionResponse, **options: Any) -> Any:
+        """Iterate over the records of a binary file, or of an iterable of chunks.
+
+        The options are those of `StreamDecoder`. A file is read with its ``read1`` where it has one, so that a
+        live pipe is not held up. The records that a chunk completes come before the next chunk is asked for.
+
+        The iterator raises what reading raises, and `RecordError` for a bad record where there is no `on_error`;
+        after either, it goes on behind it.
+        """
+        return _sources.iterate(cls(type, **options), source)
+
+    @overload
+    @classmethod
+    def aiter_decode(
+        cls,
+        source: _sources.AsyncSource,
+        *,
+        max_record_bytes: int | None = ...,
+        on_error: Callable[[RecordError], object] | None = ...,
+    ) -> AsyncIterator[ChatCompletionResponse]: ...
+    @overload
+    @classmethod
+    def aiter_decode(
+        cls,
+        source: _sources.AsyncSource,
+        type: type[R],
+        *,
+        max_record_bytes: int | None = ...,
+        on_error: Callable[[RecordError], object] | None = ...,
+    ) -> AsyncIterator[R]: ...
+    @classmethod
+    def aiter_decode(cls, source: _sources.AsyncSource, type: Any = ChatCompletionResponse, **options: Any) -> Any:
+        """Iterate over the records of an object with ``async read(n)``, or of an async iterable of chunks.
+
+        As `iter_decode` otherwise.
+        """
+        return _sources.aiterate(cls(type, **options), source)
+
+    # What a framing brings:
+
+    @staticmethod
+    def _decoder(type: Any) -> Callable[[bytes], Any]:
+        """Return what decodes one message as `type`."""
+        raise NotImplementedError
+
+    def _completes(self, chunk: bytes) -> bool:
+        """Whether `chunk` brings something to decide about the record in `_tail`."""
+        raise NotImplementedError
+
+    def _decode_batch(self) -> bool:
+        """Decode some whole records at `_data[_pos:]`, and go behind them; return False if there is none."""
+        raise NotImplementedError
+
+    def _cut(self, start: int, end: int) -> Iterator[tuple[int, int, bytes]]:
+        """Yield begin, end and message of each whole record in `_data[start:end]`; keep-alives are empty."""
+        raise NotImplementedError
+
+    def _end(self) -> None:
+        """Decide about `_tail` at the end of the stream."""
+        raise NotImplementedError
+
+
+def encode_all(records: Iterable[Struct | Raw | bytes], encode: Callable[[Any], bytes]) -> list[bytes]:
+    """Encode `records` but those that are encoded already.
+
+    Raises what `encode` raises, an `EncodeError` with the record's number in it.
+    """
+    messages = []
+    for number, record in enumerate(records, 1):
+        try:
+            messages.append(record if isinstance(record, bytes) else encode(record))
+        except EncodeError as error:
+            raise not_encoded(number, str(error)) from error.__cause__
+    return messages
+
+
+def not_encoded(number: int, reason: str) -> EncodeError:
+    """Return the error for the record with that number, from 1, among those to encode."""
+    return EncodeError(f"record {number}: {reason}")

@@ -1,0 +1,156 @@
+r"""Streams of JSON lines (NDJSON, JSON Lines): one record a line.
+
+How a stream is cut into chunks never matters: any cut gives the same records and the same errors.
+
+Only ``\n`` ends a line, and one ``\r`` before it is dropped. U+2028 and its like are text. Lines of nothing but
+spaces, tabs and ``\r`` are keep-alives, and a byte order mark at the very start is skipped.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from . import _stream, json
+from ._stream import BATCH_BYTES, T
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+__all__ = ["StreamDecoder", "aiter_decode", "encode", "iter_decode"]
+
+_BOM = b"\xef\xbb\xbf"
+_BLANK = b" \t\r"
+
+
+class StreamDecoder(_stream.StreamDecoder[T]):
+    r"""Decode a stream of JSON lines, from chunks of any size.
+
+    Args:
+        type: what a line is decoded as: `ChatCompletionResponse`, `Envelope`, a Struct of your own,
+            `msgspec.Raw` (a view of a line whose syntax was checked), or `bytes` (the line as it came, unchecked).
+        max_record_bytes: a longer line is one bad record, told as soon as it is known, and is skipped without
+            being held; ``None`` for no limit.
+        on_error: is called with the `RecordError` of each bad record, in place of raising it.
+
+    Raises:
+        ValueError: `max_record_bytes` is below 1.
+
+    >>> decoder = StreamDecoder()
+    >>> [record.cost for record in decoder.feed(b'{"cost":1}\n{"co')]
+    [1.0]
+    >>> decoder.buffered
+    4
+    >>> decoder.feed(b'st":2}')
+    []
+    >>> [record.cost for record in decoder.finish()]
+    [2.0]
+    """
+
+    _unit = "line"
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._at_start = True
+        self._skipping = False
+
+    @staticmethod
+    def _decoder(type: Any) -> Callable[[bytes], Any]:
+        return msgspec.json.Decoder(type).decode
+
+    def _completes(self, chunk: bytes) -> bool:
+        return b"\n" in chunk or len(self._tail) + len(chunk) > self._limit
+
+    def _decode_batch(self) -> bool:
+        if (self._at_start and not self._pass_bom()) or (self._skipping and not self._pass_line()):
+            return False
+        data, start = self._data, self._pos
+        # No line that ends in this window is too long, so that none of them needs a look.
+        window = start + min(BATCH_BYTES, self._limit + 1)
+        end = data.rfind(b"\n", start, window) + 1 or data.find(b"\n", window) + 1
+        if (end - 1 if end else len(data)) - start > self._limit:
+            self._refuse_long(start, end)
+        elif not end:
+            return False
+        else:
+            self._decode_lines(start, end)
+        return True
+
+    def _decode_lines(self, start: int, end: int) -> None:
+        block = self._data[start:end]
+        if self._decode is not bytes:
+            # Line by line, because decode_lines() takes two records on a line, and one spread over lines.
+            # BytesIO makes each line as it is wanted, so that all of them use the same memory.
+            self._decode_all(BytesIO(block), start, end)
+        elif lines := _split(block):
+            self._decode_all(lines, start, end)
+        else:
+            self._decode_one_by_one(start, end, 0)
+
+    def _cut(self, start: int, end: int) -> Iterator[tuple[int, int, bytes]]:
+        for line in BytesIO(self._data[start:end]):
+            begin, start = start, start + len(line)
+            message = line[:-2] if line.endswith(b"\r\n") else line[:-1]
+            yield begin, start, message if message.strip(_BLANK) else b""
+
+    def _refuse_long(self, start: int, end: int) -> None:
+        self._index += 1
+        self._skipping = not end
+        self._pos = end or len(self._data)
+        self._refuse(start, f"longer than the limit of {self._limit} bytes", self._data[start : self._pos])
+
+    def _pass_line(self) -> bool:
+        """Go behind the end of a line that is skipped; return False if that is still to come."""
+        end = self._data.find(b"\n", self._pos) + 1
+        self._skipping = not end
+        self._pos = end or len(self._data)
+        return not self._skipping
+
+    def _pass_bom(self) -> bool:
+        """Go behind a byte order mark; return False if one may still be to come."""
+        if len(self._data) < len(_BOM) and _BOM.startswith(self._data):
+            return False
+        self._at_start = False
+        if self._data.startswith(_BOM):
+            self._pos = len(_BOM)
+        return True
+
+    def _end(self) -> None:
+        if self._tail:
+            self._data = bytes(self._tail) + b"\n"
+            self._tail.clear()
+
+
+def _split(block: bytes) -> list[bytes]:
+    r"""Return the lines of `block`; none if one of them may be blank or end in ``\r``."""
+    lines = block.split(b"\n")
+    lines.pop()
+    # strip() without an argument takes more than is blank here, but never less.
+    return lines if b"\r" not in block and all(map(bytes.strip, lines)) else []
+
+
+iter_decode = StreamDecoder.iter_decode
+aiter_decode = StreamDecoder.aiter_decode
+
+
+def encode(records: Iterable[msgspec.Struct | msgspec.Raw | bytes]) -> bytes:
+    r"""Encode `records`, or messages encoded already, as lines.
+
+    Raises:
+        msgspec.EncodeError: a record cannot be written, or a message is blank or holds a newline. The text has
+            the record's number, from 1.
+        TypeError: a record holds an object of a type that has no encoding, or is an `Envelope`.
+
+    >>> from chatcodec import ChatCompletionResponse
+    >>> encode([ChatCompletionResponse(cost=0.25), b'{"cost":1.00}'])
+    b'{"cost":0.25}\n{"cost":1.00}\n'
+    """
+    lines = _stream.encode_all(records, json.encode)
+    for number, line in enumerate(lines, 1):
+        if b"\n" in line or not line.strip(_BLANK):
+            reason = "a newline in it would end the line" if b"\n" in line else "a blank line is no record"
+            raise _stream.not_encoded(number, reason)
+    lines.append(b"")
+    return b"\n".join(lines)

@@ -1,0 +1,82 @@
+"""From one format to the other, with the fields that the record does not know.
+
+The known fields are checked as `decode` does; the order of fields and the unknown ones stay. The message is
+decoded once. Both functions raise only `msgspec.DecodeError` (`msgspec.ValidationError`) for input they refuse and
+`msgspec.EncodeError` for what the other format cannot hold, quote no data, and are safe to call from many threads.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from . import json, msgpack
+from ._errors import encode_error, raise_decode_error
+from ._record import ChatCompletionResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typing_extensions import Buffer
+
+__all__ = ["json_to_msgpack", "msgpack_to_json"]
+
+_decode_json = msgspec.json.Decoder().decode
+_decode_msgpack = msgspec.msgpack.Decoder().decode
+
+
+def json_to_msgpack(buf: Buffer) -> bytes:
+    r"""Write a message that came as JSON as MessagePack.
+
+    `timestamp` becomes the timestamp extension. Times in other places stay text.
+
+    Raises:
+        msgspec.DecodeError: `buf` is not one JSON text, or text in it is no UTF-8.
+        msgspec.ValidationError: it is, and does not fit `ChatCompletionResponse`.
+        msgspec.EncodeError: it holds an integer beyond 64 bits.
+
+    >>> json_to_msgpack(b'{"stream":true,"region":"eu"}')
+    b'\x82\xa6stream\xc3\xa6region\xa2eu'
+    """
+    fields, record = _checked(_decode_json, buf)
+    if record.timestamp is not None:
+        fields["timestamp"] = record.timestamp
+    return _encoded(msgpack._encode, fields)
+
+
+def msgpack_to_json(buf: Buffer) -> bytes:
+    r"""Write a message that came as MessagePack as JSON.
+
+    Binary becomes base64 text, keys that are numbers and times become text, NaN and infinities null.
+
+    Raises:
+        msgspec.DecodeError: `buf` is not one MessagePack value, or text in it is no UTF-8.
+        msgspec.ValidationError: it is, and does not fit `ChatCompletionResponse`.
+        msgspec.EncodeError: it holds an extension, or a key that is no text, binary, time or number.
+
+    >>> msgpack_to_json(b"\x82\xa6stream\xc3\xa6region\xa2eu")
+    b'{"stream":true,"region":"eu"}'
+    """
+    fields, _ = _checked(_decode_msgpack, buf)
+    return _encoded(json._encode, fields)
+
+
+def _checked(decode: Callable[[Buffer], Any], buf: Buffer) -> tuple[dict[str, Any], ChatCompletionResponse]:
+    """Decode `buf` into its fields as they came, and the record that they make."""
+    try:
+        fields = decode(buf)
+        return fields, msgspec.convert(fields, ChatCompletionResponse)
+    except Exception as error:
+        raise_decode_error(error)
+
+
+def _encoded(encode: Callable[[Any], bytes], fields: dict[str, Any]) -> bytes:
+    try:
+        return encode(fields)
+    except TypeError:
+        # What came off the wire has an encoding in its own format, so the other one is what cannot hold it.
+        message = "a value or key is of a kind that the format cannot hold"
+        raise msgspec.EncodeError(message) from None
+    except Exception as error:
+        raise encode_error(error) from None

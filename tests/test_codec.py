@@ -1,0 +1,574 @@
+"""The two codecs, `chatcodec.json` and `chatcodec.msgpack`: the same names, the same behaviour."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import inspect
+import math
+import mmap
+import sys
+import threading
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import chatcodec
+from chatcodec import (
+    ChatCompletionResponse,
+    DecodeError,
+    EncodeError,
+    Envelope,
+    ValidationError,
+    json,
+    msgpack,
+)
+
+from .wire import CASES, CODECS, DEEP, NOT_JSON, NOT_MSGPACK, UTC, changes, hostile, nested, records, same
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import ModuleType
+
+    from .wire import Case
+
+codecs = pytest.mark.parametrize("codec", CODECS, ids=["json", "msgpack"])
+cases = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+READERS = ["decode", "peek", "decode_choices", "patch"]
+
+
+class Priced(ChatCompletionResponse):
+    """A subclass with a field of the user's own."""
+
+    currency: str = "EUR"
+
+
+def raw(codec: ModuleType, **fields: Any) -> bytes:
+    """Encode fields by their wire names, whatever their types."""
+    encode = msgspec.json.encode if codec is json else msgspec.msgpack.encode
+    return encode(fields)
+
+
+def test_both_have_the_same_names_and_signatures() -> None:
+    assert json.__all__ == msgpack.__all__
+    for name in json.__all__:
+        assert inspect.signature(getattr(json, name)) == inspect.signature(getattr(msgpack, name))
+
+
+# decode, encode
+
+
+@codecs
+@cases
+def test_a_record_encodes_as_the_table_says(codec: ModuleType, case: Case) -> None:
+    assert codec.encode(case.record) == case.encoded(codec)
+
+
+@codecs
+@cases
+def test_and_decodes_from_it(codec: ModuleType, case: Case) -> None:
+    assert same(codec.decode(case.encoded(codec)), case.record)
+
+
+@codecs
+@cases
+def test_every_truncation_of_a_message_is_refused(codec: ModuleType, case: Case) -> None:
+    message = case.encoded(codec)
+    for end in range(len(message)):
+        with pytest.raises(DecodeError):
+            codec.decode(message[:end])
+
+
+@codecs
+@cases
+def test_anything_behind_a_message_is_refused(codec: ModuleType, case: Case) -> None:
+    with pytest.raises(DecodeError):
+        codec.decode(case.encoded(codec) + case.encoded(codec))
+
+
+@codecs
+@given(record=records)
+def test_what_is_encoded_decodes_to_the_same(codec: ModuleType, record: ChatCompletionResponse) -> None:
+    decoded = codec.decode(codec.encode(record))
+    assert same(decoded.choices, record.choices)
+    assert decoded == record
+
+
+@given(record=records)
+def test_both_formats_hold_the_same_record(record: ChatCompletionResponse) -> None:
+    one, other = json.decode(json.encode(record)), msgpack.decode(msgpack.encode(record))
+    assert one == other
+    assert same(one.choices, other.choices)
+
+
+@codecs
+def test_null_and_absent_both_read_as_none(codec: ModuleType) -> None:
+    names = ChatCompletionResponse.__struct_encode_fields__
+    assert codec.decode(raw(codec, **dict.fromkeys(names))) == ChatCompletionResponse()
+    assert codec.decode(raw(codec)) == ChatCompletionResponse()
+
+
+@codecs
+def test_unknown_fields_are_ignored(codec: ModuleType) -> None:
+    assert codec.decode(raw(codec, region=["eu", {}], cost=1)) == ChatCompletionResponse(cost=1.0)
+
+
+@pytest.mark.parametrize(
+    ("codec", "message"),
+    [(json, b'{"cost":1,"cost":2}'), (msgpack, b"\x82\xa4cost\x01\xa4cost\x02")],
+)
+def test_the_last_of_duplicate_keys_wins(codec: ModuleType, message: bytes) -> None:
+    assert codec.decode(message).cost == 2.0
+    assert codec.peek(message).cost == 2.0
+    assert codec.decode(codec.patch(message)).cost == 2.0
+
+
+@codecs
+def test_a_type_of_the_users_is_decoded_into(codec: ModuleType) -> None:
+    record = Priced(cost=1.0, currency="USD")
+    decoded = codec.decode(codec.encode(record), Priced)
+    assert type(decoded) is Priced
+    assert decoded == record
+
+
+@codecs
+@pytest.mark.parametrize("field", ["timestamp", "generationId", "sessionId", "choices", "stream", "cost", "latency"])
+def test_a_field_of_the_wrong_type_is_refused_by_name(codec: ModuleType, field: str) -> None:
+    wrong = 1 if field in ("timestamp", "generationId", "sessionId") else "x"
+    with pytest.raises(ValidationError, match=rf"\$\.{field}"):
+        codec.decode(raw(codec, **{field: wrong}))
+
+
+@codecs
+@pytest.mark.parametrize("message", [[], None, 1, "x"])
+def test_a_message_that_is_no_object_is_refused(codec: ModuleType, message: Any) -> None:
+    encoded = msgspec.json.encode(message) if codec is json else msgspec.msgpack.encode(message)
+    for reader in ("decode", "peek", "patch"):
+        with pytest.raises(ValidationError):
+            getattr(codec, reader)(encoded)
+
+
+@codecs
+@pytest.mark.parametrize("time", ["2026-01-02T03:04:05", datetime(2026, 1, 2)])
+def test_a_time_without_an_offset_is_refused(codec: ModuleType, time: Any) -> None:
+    with pytest.raises(ValidationError, match="timezone"):
+        codec.decode(raw(codec, timestamp=time))
+
+
+@codecs
+@pytest.mark.parametrize("type", [ChatCompletionResponse, Priced])
+def test_and_is_not_written(codec: ModuleType, type: Any) -> None:
+    naive = datetime(2026, 1, 2)
+    with pytest.raises(EncodeError, match="timestamp has no offset"):
+        codec.encode(type(timestamp=naive))
+    with pytest.raises(EncodeError, match="timestamp has no offset"):
+        codec.encode_into(type(timestamp=naive), bytearray())
+    with pytest.raises(EncodeError, match="timestamp has no offset"):
+        codec.patch(raw(codec), timestamp=naive)
+
+
+@codecs
+def test_an_instant_keeps_its_place_in_time_whatever_its_offset(codec: ModuleType) -> None:
+    for offset in (
+        timedelta(hours=-9, minutes=-30),
+        timedelta(minutes=19, seconds=32),
+        timedelta(microseconds=1),
+    ):
+        time = datetime(1930, 6, 1, 12, tzinfo=timezone(offset))
+        assert codec.decode(codec.encode(ChatCompletionResponse(timestamp=time))).timestamp == time
+        assert codec.decode(codec.patch(raw(codec), timestamp=time)).timestamp == time
+
+
+def test_messagepack_reads_rfc_3339_text_too() -> None:
+    message = raw(msgpack, timestamp="2026-01-02T03:04:05+00:00")
+    assert msgpack.decode(message).timestamp == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@codecs
+@pytest.mark.parametrize("buffer", [bytes, bytearray, memoryview, msgspec.Raw, lambda data: array.array("B", data)])
+def test_any_buffer_is_read(codec: ModuleType, buffer: Any) -> None:
+    message = codec.encode(ChatCompletionResponse(cost=1.0, choices=[]))
+    assert codec.decode(buffer(message)).cost == 1.0
+    assert codec.peek(buffer(message)).cost == 1.0
+    assert codec.decode_choices(buffer(bytes(codec.peek(message).choices))) == []
+    assert codec.patch(buffer(message)) == message
+
+
+@codecs
+def test_a_mapped_file_is_read(codec: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "message"
+    path.write_bytes(codec.encode(ChatCompletionResponse(cost=1.0)))
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        assert codec.decode(mapped).cost == 1.0
+
+
+@codecs
+@pytest.mark.parametrize("reader", READERS)
+def test_what_has_no_buffer_is_a_type_error(codec: ModuleType, reader: str) -> None:
+    with pytest.raises(TypeError):
+        getattr(codec, reader)(1)
+
+
+# Only ours escape
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize(
+    ("codec", "message"),
+    [(json, message) for message in NOT_JSON] + [(msgpack, message) for message in NOT_MSGPACK],
+)
+def test_what_is_no_message_is_a_decode_error(codec: ModuleType, message: bytes, reader: str) -> None:
+    if reader == "decode_choices" and not message:
+        return  # the view of choices that are absent
+    with pytest.raises(DecodeError):
+        getattr(codec, reader)(message)
+
+
+@codecs
+@pytest.mark.parametrize("reader", READERS)
+@given(data=st.data())
+def test_bytes_of_any_kind_raise_decode_error_or_nothing(codec: ModuleType, reader: str, data: Any) -> None:
+    with contextlib.suppress(DecodeError):
+        getattr(codec, reader)(data.draw(hostile(codec)))
+
+
+@codecs
+def test_nesting_beyond_the_recursion_limit_is_a_decode_error(codec: ModuleType) -> None:
+    message = nested(codec, DEEP)
+    for read in (codec.decode, codec.peek, codec.patch):
+        with pytest.raises(DecodeError, match="nested deeper"):
+            read(message)
+    choices = message.partition(b"choices")[2].removeprefix(b'":')[: -1 if codec is json else None]
+    with pytest.raises(DecodeError, match="nested deeper"):
+        codec.decode_choices(choices)
+
+
+@pytest.mark.parametrize(
+    ("codec", "message"),
+    [(json, b'{"sessionId":"\xff"}'), (msgpack, b"\x81\xa9sessionId\xa1\xff")],
+)
+def test_bad_utf8_in_a_known_field_is_a_decode_error(codec: ModuleType, message: bytes) -> None:
+    for read in (codec.decode, codec.peek):
+        with pytest.raises(DecodeError, match="UTF-8"):
+            read(message)
+
+
+@pytest.mark.parametrize(
+    ("codec", "message"),
+    [
+        (json, b'{"region":"\xff","choices":["\xff"],"cost":1}'),
+        (msgpack, b"\x83\xa6region\xa1\xff\xa7choices\x91\xa1\xff\xa4cost\x01"),
+    ],
+)
+def test_bad_utf8_passes_where_nothing_is_decoded(codec: ModuleType, message: bytes) -> None:
+    assert codec.peek(message).cost == 1.0
+    assert codec.patch(message, cost=None) == message.replace(b',"cost":1', b"").replace(b"\xa4cost\x01", b"").replace(
+        b"\x83", b"\x82"
+    )
+    with pytest.raises(DecodeError):
+        codec.decode(message)
+    with pytest.raises(DecodeError):
+        codec.decode_choices(codec.peek(message).choices)
+
+
+def test_a_messagepack_time_beyond_the_year_9999_is_a_decode_error() -> None:
+    far = b"\xc7\x0c\xff\0\0\0\0\x40\0\0\0\0\0\0\0"
+    with pytest.raises(DecodeError):
+        msgpack.decode(b"\x81\xa9timestamp" + far)
+    with pytest.raises(DecodeError):
+        msgpack.decode(b"\x81\xa7choices\x91\x81\xa1a" + far)
+
+
+@pytest.mark.parametrize(
+    ("error", "result"),
+    [
+        (ValueError("year 20000"), ValidationError),
+        (OverflowError("20000"), ValidationError),
+        (MemoryError(), DecodeError),
+    ],
+)
+def test_what_older_msgspecs_let_out_is_a_decode_error_too(error: Exception, result: type[Exception]) -> None:
+    class Late(ChatCompletionResponse):
+        def __post_init__(self) -> None:
+            raise error
+
+    with pytest.raises(result) as caught:
+        json.decode(b"{}", Late)
+    assert "20000" not in str(caught.value)
+
+
+# peek, decode_choices
+
+
+@codecs
+@cases
+def test_peek_reads_the_six_other_fields(codec: ModuleType, case: Case) -> None:
+    envelope = codec.peek(case.encoded(codec))
+    assert type(envelope) is Envelope
+    for field in ("timestamp", "generation_id", "session_id", "stream", "cost", "latency"):
+        assert getattr(envelope, field) == getattr(case.record, field)
+
+
+@codecs
+@cases
+def test_and_its_choices_are_had_on_demand(codec: ModuleType, case: Case) -> None:
+    assert same(codec.decode_choices(codec.peek(case.encoded(codec)).choices), case.record.choices)
+
+
+@codecs
+def test_peek_does_not_look_at_the_types_in_choices(codec: ModuleType) -> None:
+    envelope = codec.peek(raw(codec, choices={"a": 1}))
+    assert bytes(envelope.choices) == raw(codec, a=1)
+    with pytest.raises(ValidationError):
+        codec.decode_choices(envelope.choices)
+
+
+@codecs
+def test_absent_choices_are_an_empty_view_and_null_ones_are_null(codec: ModuleType) -> None:
+    absent, null = codec.peek(raw(codec)), codec.peek(raw(codec, choices=None))
+    assert len(absent.choices) == 0
+    assert bytes(null.choices) == (b"null" if codec is json else b"\xc0")
+    assert codec.decode_choices(absent.choices) is codec.decode_choices(null.choices) is None
+
+
+@codecs
+def test_the_view_shows_what_the_buffers_owner_writes(codec: ModuleType) -> None:
+    buffer = bytearray(raw(codec, choices=[{"a": 1}]))
+    view = codec.peek(buffer).choices
+    at = buffer.index(b"\x01" if codec is msgpack else b"1")
+    buffer[at] += 1
+    assert codec.decode_choices(view) == [{"a": 2}]
+
+
+# encode
+
+
+@codecs
+def test_none_is_never_written(codec: ModuleType) -> None:
+    assert codec.encode(ChatCompletionResponse(cost=None, stream=None)) == raw(codec)
+
+
+@codecs
+def test_an_envelope_is_not_encoded(codec: ModuleType) -> None:
+    class Wider(Envelope):
+        pass
+
+    for envelope in (Envelope(), Wider(), codec.peek(raw(codec, choices=[]))):
+        with pytest.raises(TypeError, match="Envelope"):
+            codec.encode(envelope)
+        with pytest.raises(TypeError, match="Envelope"):
+            codec.encode_into(envelope, bytearray())
+
+
+def cycle() -> list[dict[str, Any]]:
+    """Return choices that hold themselves."""
+    choices: list[dict[str, Any]] = [{}]
+    choices[0]["self"] = choices
+    return choices
+
+
+def without_cost() -> ChatCompletionResponse:
+    """Return a record with a field deleted."""
+    record = ChatCompletionResponse()
+    del record.cost
+    return record
+
+
+UNWRITABLE = [
+    (CODECS, ChatCompletionResponse(session_id="\ud800"), "lone surrogate"),
+    (CODECS, ChatCompletionResponse(choices=cycle()), "cycle"),
+    (CODECS, without_cost(), "deleted"),
+    ([json], ChatCompletionResponse(choices=[{"a": 10**5000}]), "beyond what"),
+    ([json], ChatCompletionResponse(choices=[{"a": msgspec.msgpack.Ext(5, b"")}]), "extension"),
+    ([msgpack], ChatCompletionResponse(choices=[{"a": 2**64}]), "beyond what"),
+    (
+        [msgpack],
+        ChatCompletionResponse(timestamp=datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1)))),
+        "beyond what",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("codec", "record", "text"),
+    [(codec, record, text) for codecs, record, text in UNWRITABLE for codec in codecs],
+)
+def test_a_record_that_cannot_be_written_is_an_encode_error(codec: ModuleType, record: Any, text: str) -> None:
+    with pytest.raises(EncodeError, match=text):
+        codec.encode(record)
+    buffer = bytearray(b"kept")
+    with pytest.raises(EncodeError, match=text):
+        codec.encode_into(record, buffer, 4)
+    assert buffer == b"kept"
+    if record.choices is not None:
+        with pytest.raises(EncodeError, match=text):
+            codec.patch(raw(codec), choices=record.choices)
+
+
+@codecs
+def test_an_object_without_an_encoding_is_a_type_error(codec: ModuleType) -> None:
+    with pytest.raises(TypeError, match="object"):
+        codec.encode(ChatCompletionResponse(choices=[{"a": object()}]))
+
+
+# encode_into
+
+
+@codecs
+@cases
+def test_encode_into_writes_at_the_offset_and_cuts_the_buffer_behind(codec: ModuleType, case: Case) -> None:
+    for offset in (0, 3, 2000):
+        buffer = bytearray(b"." * 2000)
+        codec.encode_into(case.record, buffer, offset)
+        assert buffer == b"." * offset + case.encoded(codec)
+
+
+@codecs
+def test_an_offset_of_minus_one_is_the_end(codec: ModuleType) -> None:
+    buffer = bytearray(b"...")
+    codec.encode_into(ChatCompletionResponse(), buffer, -1)
+    assert buffer == b"..." + raw(codec)
+
+
+@codecs
+@pytest.mark.parametrize("offset", [4, 100, -2])
+def test_an_offset_outside_the_buffer_is_refused(codec: ModuleType, offset: int) -> None:
+    buffer = bytearray(b"...")
+    with pytest.raises(ValueError, match=f"offset {offset} is outside the buffer of 3 bytes"):
+        codec.encode_into(ChatCompletionResponse(), buffer, offset)
+    assert buffer == b"..."
+
+
+@codecs
+def test_a_failed_encode_into_leaves_no_unwritten_memory_behind(codec: ModuleType) -> None:
+    buffer = bytearray(b"head")
+    with pytest.raises(TypeError):
+        codec.encode_into(ChatCompletionResponse(generation_id="x" * 1000, choices=[{"a": object()}]), buffer, 4)
+    assert buffer == b"head"
+
+
+# patch
+
+
+@codecs
+@given(record=records, changes=changes)
+def test_patch_equals_decode_assign_encode(codec: ModuleType, record: ChatCompletionResponse, changes: Any) -> None:
+    patched = codec.decode(codec.patch(codec.encode(record), **changes))
+    expected = codec.decode(codec.encode(msgspec.structs.replace(record, **changes)))
+    assert patched == expected
+    assert same(patched.choices, expected.choices)
+
+
+PATCHES: list[tuple[ModuleType, bytes, dict[str, Any], bytes]] = [
+    (json, b'{"a":1.00,"cost":1.00,"b":"\\u00e9"}', {}, b'{"a":1.00,"cost":1.00,"b":"\\u00e9"}'),
+    (json, b'{"a":1.00,"cost":1.00,"b":"\\u00e9"}', {"cost": 2.0}, b'{"a":1.00,"cost":2.0,"b":"\\u00e9"}'),
+    (json, b'{"a":1.00,"b":[ 1 ]}', {"session_id": "s"}, b'{"a":1.00,"b":[ 1 ],"sessionId":"s"}'),
+    (json, b'{"a":1,"cost":2,"b":3}', {"cost": None, "latency": None}, b'{"a":1,"b":3}'),
+    (json, b'{"a":1,"b":2,"a":3}', {}, b'{"a":3,"b":2}'),
+    (json, b' { "a" : 1 } ', {}, b'{"a":1}'),
+    (json, b'{"choices":[{"a":1}]}', {"choices": [{"b": 2}]}, b'{"choices":[{"b":2}]}'),
+    (json, b'{"stream":null}', {"stream": False}, b'{"stream":false}'),
+    (json, b'{"session\\u0049d":"a"}', {"session_id": "b"}, b'{"sessionId":"b"}'),
+    (msgpack, b"\x82\xa1a\xcd\0\1\xa4cost\1", {}, b"\x82\xa1a\xcd\0\1\xa4cost\1"),
+    (msgpack, b"\x82\xa4cost\1\xa1a\xcd\0\1", {"cost": 1}, b"\x82\xa4cost\1\xa1a\xcd\0\1"),
+    (msgpack, b"\x82\xa1a\xc7\0\5\xa4cost\1", {"cost": None}, b"\x81\xa1a\xc7\0\5"),
+    (msgpack, b"\x81\xa1a\1", {"stream": True}, b"\x82\xa1a\1\xa6stream\xc3"),
+]
+
+
+@pytest.mark.parametrize(("codec", "message", "changes", "expected"), PATCHES)
+def test_patch_leaves_all_else_as_it_was(codec: ModuleType, message: bytes, changes: Any, expected: bytes) -> None:
+    assert codec.patch(message, **changes) == expected
+
+
+@codecs
+@pytest.mark.parametrize(
+    ("name", "wire"),
+    list(zip(ChatCompletionResponse.__struct_fields__, ChatCompletionResponse.__struct_encode_fields__, strict=True)),
+)
+def test_every_field_can_be_set_replaced_and_removed(codec: ModuleType, name: str, wire: str) -> None:
+    value = {"timestamp": datetime(2026, 1, 2, tzinfo=UTC), "choices": [{"a": 1}], "stream": False}.get(name, 0.0)
+    if name.endswith("_id"):
+        value = ""
+    message = codec.patch(raw(codec, x=1), **{name: value})
+    assert message == raw(codec, x=1, **{wire: value})
+    assert codec.patch(message, **{name: value}) == message
+    assert codec.patch(message, **{name: None}) == raw(codec, x=1)
+
+
+@codecs
+def test_patch_takes_choices_as_a_list_not_as_a_view(codec: ModuleType) -> None:
+    with pytest.raises(TypeError, match="view"):
+        codec.patch(raw(codec), choices=codec.peek(raw(codec, choices=[])).choices)
+
+
+def test_patch_refuses_keys_that_are_no_text() -> None:
+    with pytest.raises(ValidationError):
+        msgpack.patch(b"\x81\x01\x01")
+    with pytest.raises(DecodeError):
+        msgpack.patch(b"\x81\xa1\xff\x01")
+
+
+# Fidelity that a format sets
+
+
+def test_nan_and_infinities_become_null_in_json() -> None:
+    for number in (math.nan, math.inf, -math.inf):
+        assert json.encode(ChatCompletionResponse(cost=number)) == b'{"cost":null}'
+        assert json.patch(b"{}", cost=number) == b'{"cost":null}'
+
+
+def test_and_are_kept_in_messagepack() -> None:
+    assert msgpack.decode(msgpack.encode(ChatCompletionResponse(cost=math.inf))).cost == math.inf
+    assert math.isnan(msgpack.decode(msgpack.encode(ChatCompletionResponse(cost=math.nan))).cost or 0)
+
+
+@codecs
+def test_digits_below_the_microsecond_are_rounded(codec: ModuleType) -> None:
+    nanoseconds = raw(codec, timestamp="2026-01-02T03:04:05.1234565Z")
+    assert codec.decode(nanoseconds).timestamp == datetime(2026, 1, 2, 3, 4, 5, 123457, tzinfo=UTC)
+
+
+@codecs
+def test_the_depth_that_reads_depends_on_the_recursion_limit(codec: ModuleType) -> None:
+    deep = nested(codec, 150)
+    assert codec.decode(deep).choices
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 100)
+    try:
+        with pytest.raises(DecodeError, match="nested deeper"):
+            codec.decode(deep)
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+@codecs
+def test_functions_are_safe_to_call_from_many_threads(codec: ModuleType) -> None:
+    wrong: list[Exception] = []
+
+    def work(number: int) -> None:
+        record = ChatCompletionResponse(session_id=str(number), choices=[{"a": [number] * 50}], cost=1.0)
+        message = codec.encode(record)
+        try:
+            for _ in range(300):
+                assert codec.decode(message) == record
+                assert codec.decode_choices(codec.peek(message).choices) == record.choices
+                assert codec.decode(codec.patch(message, cost=float(number))).cost == number
+        except Exception as error:  # told in the main thread
+            wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_the_module_is_reached_from_the_package() -> None:
+    assert chatcodec.json.decode is json.decode
+    assert chatcodec.msgpack.decode is msgpack.decode

@@ -1,0 +1,128 @@
+"""What comes out when input is bad: only ours, without a byte of the data."""
+
+from __future__ import annotations
+
+import copy
+import enum
+import pickle
+import traceback
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+import pytest
+
+import chatcodec
+from chatcodec import ChatCompletionResponse, DecodeError, RecordError, ValidationError, ndjson
+
+from .wire import CODECS
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+SECRET = "hunter2"  # noqa: S105
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+class Circle(msgspec.Struct, tag=True):
+    radius: int = 0
+
+
+class Square(msgspec.Struct, tag=True):
+    side: int = 0
+
+
+class Picky(msgspec.Struct, forbid_unknown_fields=True):
+    """A type of the user's whose errors from msgspec quote the value."""
+
+    color: Color = Color.RED
+    word: Literal["a"] = "a"
+    number: Literal[1] = 1
+    shape: Circle | Square | None = None
+    checked: str = ""
+
+    def __post_init__(self) -> None:
+        if self.checked:
+            message = f"I do not like {self.checked}"
+            raise ValueError(message)
+
+
+QUOTED = [
+    ({"color": SECRET}, "Invalid enum value - at `$.color`"),
+    ({"word": SECRET}, "Invalid enum value - at `$.word`"),
+    ({"number": 424242}, "Invalid enum value - at `$.number`"),
+    ({"shape": {"type": SECRET}}, "Invalid value - at `$.shape.type`"),
+    ({SECRET: 1}, "Object contains unknown field"),
+    ({f"x - at `$.{SECRET}": 1}, "Object contains unknown field"),
+    ({"checked": SECRET}, "refused by the type's own check (ValueError)"),
+]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize(("fields", "text"), QUOTED)
+def test_no_error_quotes_the_data_where_msgspec_would(codec: ModuleType, fields: Any, text: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        codec.decode(codec.encode(fields), Picky)
+    assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(("fields", "text"), QUOTED)
+def test_nor_does_the_traceback_of_a_stream_error(fields: Any, text: str) -> None:
+    with pytest.raises(RecordError) as caught:
+        ndjson.StreamDecoder(Picky).feed(msgspec.json.encode(fields) + b"\n")
+    printed = "".join(traceback.format_exception(caught.value))
+    assert caught.value.reason == text
+    assert SECRET not in printed
+    assert "424242" not in printed
+    assert SECRET not in repr(caught.value)
+
+
+def test_the_error_of_bad_text_does_not_carry_the_text() -> None:
+    with pytest.raises(DecodeError, match=r"^text is not valid UTF-8$") as caught:
+        chatcodec.json.decode(b'{"sessionId":"%b\xff"}' % SECRET.encode())
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+def bad_record() -> RecordError:
+    decoder: ndjson.StreamDecoder = ndjson.StreamDecoder()
+    with pytest.raises(RecordError) as caught:
+        decoder.feed(b'{"cost":1}\n{"cost":"hunter2"}\n')
+    return caught.value
+
+
+def test_a_record_error_says_what_and_where() -> None:
+    error = bad_record()
+    assert isinstance(error, DecodeError)
+    assert (error.unit, error.index, error.offset) == ("line", 2, 11)
+    assert error.data == b'{"cost":"hunter2"}'
+    assert error.records == [ChatCompletionResponse(cost=1.0)]
+    assert error.reason == "Expected `float | null`, got `str` - at `$.cost`"
+
+
+def test_its_text_is_place_and_reason() -> None:
+    assert str(bad_record()) == "line 2 at offset 11: Expected `float | null`, got `str` - at `$.cost`"
+
+
+def test_the_codecs_error_is_its_cause_and_nothing_is_its_context() -> None:
+    error = bad_record()
+    assert type(error.__cause__) is ValidationError
+    assert error.__context__ is None
+    assert error.__cause__.__context__ is None
+    assert error.__cause__.__traceback__ is None
+
+
+@pytest.mark.parametrize("duplicate", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy])
+def test_it_pickles_and_copies(duplicate: Any) -> None:
+    error = bad_record()
+    again = duplicate(error)
+    assert type(again) is RecordError
+    assert str(again) == str(error)
+    assert vars(again) == vars(error)
+
+
+def test_the_package_exports_msgspecs_three_errors() -> None:
+    assert chatcodec.DecodeError is msgspec.DecodeError
+    assert chatcodec.EncodeError is msgspec.EncodeError
+    assert chatcodec.ValidationError is msgspec.ValidationError

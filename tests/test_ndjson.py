@@ -1,0 +1,149 @@
+"""Lines: what ends one, what is on one, and what is none."""
+
+from __future__ import annotations
+
+import json as stdlib_json
+from typing import Any
+
+import msgspec
+import pytest
+
+from chatcodec import ChatCompletionResponse, EncodeError, RecordError, ndjson
+
+from .test_stream import TYPES, cut, outcome, plain
+
+ONE, TWO = ChatCompletionResponse(cost=1.0), ChatCompletionResponse(cost=2.0)
+NOT_ONE_RECORD_A_LINE = [
+    (b"{}{}\n", [1]),
+    (b"{} {}\n", [1]),
+    (b"{\n}\n", [1, 2]),
+    (b"{}{}\n{\n}\n", [1, 2, 3]),
+    (b'{"choices":\n[]}\n', [1, 2]),
+    (b'{"cost":1},\n', [1]),
+    (b"{}\n}{\n{}\n", [2]),
+    (b'{"sessionId":"a\nb"}\n', [1, 2]),
+]
+
+
+@pytest.mark.parametrize(("data", "bad"), NOT_ONE_RECORD_A_LINE)
+@pytest.mark.parametrize("type", [type for type in TYPES if type is not bytes])
+def test_one_record_one_line_however_the_input_was_cut(data: bytes, bad: list[int], type: Any) -> None:
+    for place in range(len(data) + 1):
+        seen = outcome(ndjson, cut(data, [place]), type=type)
+        assert [item[2] for item in seen if isinstance(item, tuple) and item[0] == "bad"] == bad
+        assert len(seen) == data.count(b"\n")
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e"])
+def test_only_a_newline_ends_a_line(separator: str) -> None:
+    line = b'{"sessionId":"a%sb"}\n' % (
+        separator.encode() if separator > "\x20" else stdlib_json.dumps(separator)[1:-1].encode()
+    )
+    assert outcome(ndjson, [line * 2]) == [ChatCompletionResponse(session_id=f"a{separator}b")] * 2
+
+
+@pytest.mark.parametrize("separator", [b"\x0b", b"\x0c", b"\x1e", b"\x85", b"\xe2\x80\xa8"])
+def test_what_other_tools_split_at_does_not_split_bytes_either(separator: bytes) -> None:
+    lines = [b'{"a":"' + separator + b'"}', separator]
+    assert outcome(ndjson, [b"\n".join(lines) + b"\n"], type=bytes) == lines
+
+
+def test_crlf_ends_a_line_too() -> None:
+    for type in TYPES:
+        assert outcome(ndjson, [b'{"cost":1.0}\r\n{"cost":2.0}\r\n'], type=type) == outcome(
+            ndjson, [b'{"cost":1.0}\n{"cost":2.0}\n'], type=type
+        )
+
+
+def test_one_carriage_return_is_dropped_and_no_other_byte() -> None:
+    assert outcome(ndjson, [b" a \r\r\n\rb\n"], type=bytes) == [b" a \r", b"\rb"]
+
+
+@pytest.mark.parametrize("blank", [b"\n", b"\r\n", b" \t\r\n", b"\r\r\n", b" \n\n\t\n"])
+@pytest.mark.parametrize("type", TYPES)
+def test_blank_lines_are_skipped_and_counted(blank: bytes, type: Any) -> None:
+    data = blank + b"{}\n" + blank + b"{\n" + blank
+    seen = outcome(ndjson, [data], type=type)
+    assert len(seen) == 2
+    if type is not bytes:
+        assert seen[1][2] == 2 * blank.count(b"\n") + 2
+
+
+@pytest.mark.parametrize("not_blank", [b"\x0b\n", b"\x0c\n", b"\xc2\xa0\n", b"\0\n"])
+def test_a_line_of_other_space_is_no_blank_line(not_blank: bytes) -> None:
+    assert len(outcome(ndjson, [not_blank])) == 1
+    assert outcome(ndjson, [not_blank], type=bytes) == [not_blank[:-1]]
+
+
+@pytest.mark.parametrize("type", TYPES)
+def test_a_byte_order_mark_at_the_very_start_is_skipped(type: Any) -> None:
+    data = b'\xef\xbb\xbf{"cost":1.0}\n'
+    for place in range(len(data)):
+        assert outcome(ndjson, cut(data, [place]), type=type) == outcome(ndjson, [data[3:]], type=type)
+
+
+def test_an_offset_counts_the_byte_order_mark() -> None:
+    (error,) = outcome(ndjson, [b"\xef\xbb\xbf{\n"])
+    assert error[3] == 3
+
+
+@pytest.mark.parametrize("data", [b"{}\n\xef\xbb\xbf{}\n", b"\xef\xbb\xbf\xef\xbb\xbf{}\n", b"\xef\xbb\n", b"\xef"])
+def test_a_byte_order_mark_elsewhere_or_half_of_one_is_an_error(data: bytes) -> None:
+    assert outcome(ndjson, [data])[-1][0] == "bad"
+
+
+def test_the_last_line_needs_no_newline() -> None:
+    decoder: ndjson.StreamDecoder[ChatCompletionResponse] = ndjson.StreamDecoder()
+    assert decoder.feed(b'{"cost":1}\n{"cost":2}') == [ONE]
+    assert decoder.buffered == 10
+    assert decoder.finish() == [TWO]
+
+
+def test_a_last_line_that_is_blank_is_no_record() -> None:
+    assert outcome(ndjson, [b"{}\n \t\r"]) == [ChatCompletionResponse()]
+
+
+def test_a_last_line_that_is_cut_is_an_error() -> None:
+    decoder: ndjson.StreamDecoder[ChatCompletionResponse] = ndjson.StreamDecoder()
+    decoder.feed(b'{"cost":1}\n{"cos')
+    with pytest.raises(RecordError) as caught:
+        decoder.finish()
+    assert (caught.value.index, caught.value.offset, caught.value.data) == (2, 11, b'{"cos')
+
+
+def test_a_blank_line_can_be_too_long_as_well() -> None:
+    (error,) = outcome(ndjson, [b" " * 11 + b"\n"], max_record_bytes=10)
+    assert error[4] == "longer than the limit of 10 bytes"
+
+
+def test_an_envelopes_view_holds_its_own_line_alone() -> None:
+    line = b'{"choices":[1]}\n'
+    envelopes = ndjson.StreamDecoder(ndjson_envelope()).feed(line * 100)
+    assert [plain(envelope)[1] for envelope in envelopes] == [b"[1]"] * 100
+    assert memoryview(envelopes[0].choices).obj is not memoryview(envelopes[1].choices).obj
+
+
+def ndjson_envelope() -> Any:
+    """Return the type, untyped: a view's buffer is looked at."""
+    from chatcodec import Envelope
+
+    return Envelope
+
+
+@pytest.mark.parametrize("line", [b'{"a":\n1}', b"{}\n", b"\n"])
+def test_a_message_with_a_newline_is_an_encode_error(line: bytes) -> None:
+    for message in (line, msgspec.Raw(line)):
+        with pytest.raises(EncodeError, match=r"^record 1: a newline"):
+            ndjson.encode([message])
+
+
+def test_so_is_a_record_that_a_view_brings_one_into() -> None:
+    record = ChatCompletionResponse(choices=[{"a": msgspec.Raw(b"[\n]")}])
+    with pytest.raises(EncodeError, match=r"^record 2: a newline"):
+        ndjson.encode([ONE, record])
+
+
+@pytest.mark.parametrize("line", [b"", b" ", b"\t\r"])
+def test_a_blank_message_is_an_encode_error(line: bytes) -> None:
+    with pytest.raises(EncodeError, match=r"^record 1: a blank line"):
+        ndjson.encode([line])

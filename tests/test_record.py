@@ -1,0 +1,53 @@
+"""The record: seven optional fields, and the envelope around undecoded choices."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from msgspec import Raw, Struct
+
+from chatcodec import ChatCompletionResponse, Envelope
+
+FIELDS = ("timestamp", "generation_id", "session_id", "choices", "stream", "cost", "latency")
+
+
+@pytest.mark.parametrize("type", [ChatCompletionResponse, Envelope])
+class TestBothForms:
+    def test_has_the_seven_fields_in_the_order_of_the_wire(self, type: Any) -> None:
+        assert type.__struct_fields__ == FIELDS
+        assert type.__struct_encode_fields__ == (
+            "timestamp",
+            "generationId",
+            "sessionId",
+            "choices",
+            "stream",
+            "cost",
+            "latency",
+        )
+
+    def test_takes_keywords_only(self, type: Any) -> None:
+        with pytest.raises(TypeError):
+            type(datetime.now(timezone.utc))
+
+    def test_needs_none_of_them(self, type: Any) -> None:
+        empty = type()
+        assert all(getattr(empty, field) in (None, Raw()) for field in FIELDS)
+
+
+def test_an_envelope_without_choices_has_an_empty_view() -> None:
+    assert Envelope().choices == Raw()
+    assert len(Envelope().choices) == 0
+
+
+def test_an_envelope_is_nothing_that_the_garbage_collector_visits() -> None:
+    assert Envelope.__struct_config__.gc is False
+
+
+def test_a_subclass_may_add_fields() -> None:
+    class Priced(ChatCompletionResponse):
+        currency: str = "EUR"
+
+    assert issubclass(Priced, Struct)
+    assert Priced(cost=1.0).currency == "EUR"

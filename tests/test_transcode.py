@@ -1,0 +1,129 @@
+"""From one format to the other, with the fields that the record does not know."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatcodec import ChatCompletionResponse, DecodeError, EncodeError, ValidationError, json, msgpack
+from chatcodec.transcode import json_to_msgpack, msgpack_to_json
+
+from .wire import CASES, DEEP, NOT_JSON, NOT_MSGPACK, UTC, hostile, nested, records, same, texts, values
+
+if TYPE_CHECKING:
+    from .wire import Case
+
+WAYS = [(json, json_to_msgpack), (msgpack, msgpack_to_json)]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_a_message_becomes_the_same_record_in_the_other_format(case: Case) -> None:
+    assert json_to_msgpack(case.json) == case.msgpack
+    assert msgpack_to_json(case.msgpack) == case.json
+
+
+@given(record=records)
+def test_the_way_over_the_other_format_ends_where_it_began(record: ChatCompletionResponse) -> None:
+    there = json_to_msgpack(json.encode(record))
+    assert there == msgpack.encode(record)
+    back = json.decode(msgpack_to_json(there))
+    assert back == record
+    assert same(back.choices, record.choices)
+
+
+@given(
+    extra=st.dictionaries(
+        texts.filter(lambda name: name not in ChatCompletionResponse.__struct_encode_fields__), values
+    )
+)
+def test_unknown_fields_and_the_order_are_kept(extra: dict[str, Any]) -> None:
+    fields = {**extra, "cost": 1.5, "a": 1}
+    there = json_to_msgpack(msgspec.json.encode(fields))
+    assert list(msgspec.msgpack.decode(there).items()) == list(fields.items())
+    assert same(msgspec.json.decode(msgpack_to_json(there)), fields)
+
+
+def test_a_known_time_becomes_a_time_and_others_stay_text() -> None:
+    text = "2026-01-02T03:04:05Z"
+    message = msgspec.json.encode({"timestamp": text, "sent": text, "choices": [{"at": text}], "cost": None})
+    assert msgspec.msgpack.decode(json_to_msgpack(message)) == {
+        "timestamp": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+        "sent": text,
+        "choices": [{"at": text}],
+        "cost": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (b"\x00\xff", b'"AP8="'),
+        (datetime(2026, 1, 2, tzinfo=UTC), b'"2026-01-02T00:00:00Z"'),
+        ({1: "a", 2.5: "b"}, b'{"1":"a","2.5":"b"}'),
+        (float("nan"), b"null"),
+        (float("inf"), b"null"),
+    ],
+)
+def test_what_only_messagepack_has_becomes_the_nearest_in_json(value: Any, text: bytes) -> None:
+    assert msgpack_to_json(msgspec.msgpack.encode({"x": value})) == b'{"x":' + text + b"}"
+    assert msgpack_to_json(msgspec.msgpack.encode({"choices": [{"x": value}]})) == b'{"choices":[{"x":' + text + b"}]}"
+
+
+@pytest.mark.parametrize("key", [None, True, (1, 2)])
+def test_a_key_that_is_no_text_or_number_is_an_encode_error(key: Any) -> None:
+    with pytest.raises(EncodeError):
+        msgpack_to_json(b"\x81\xa1x\x81" + msgspec.msgpack.encode(key) + b"\x01")
+
+
+def test_an_extension_is_an_encode_error() -> None:
+    with pytest.raises(EncodeError, match="extension"):
+        msgpack_to_json(msgspec.msgpack.encode({"x": msgspec.msgpack.Ext(5, b"hunter2")}))
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1])
+def test_an_integer_beyond_64_bits_is_an_encode_error(number: int) -> None:
+    with pytest.raises(EncodeError):
+        json_to_msgpack(b'{"x":%d}' % number)
+
+
+@pytest.mark.parametrize(("codec", "transcode"), WAYS)
+@pytest.mark.parametrize("fields", [{"cost": "x"}, {"timestamp": "today"}, {"choices": [1]}, {"choices": {}}, [], 1])
+def test_known_fields_are_checked(codec: Any, transcode: Any, fields: Any) -> None:
+    with pytest.raises(ValidationError):
+        transcode(codec.encode(fields))
+
+
+@pytest.mark.parametrize(
+    ("transcode", "message"),
+    [(json_to_msgpack, message) for message in NOT_JSON] + [(msgpack_to_json, message) for message in NOT_MSGPACK],
+)
+def test_what_is_no_message_is_a_decode_error(transcode: Any, message: bytes) -> None:
+    with pytest.raises(DecodeError):
+        transcode(message)
+
+
+@pytest.mark.parametrize(("codec", "transcode"), WAYS)
+def test_nesting_beyond_the_recursion_limit_is_a_decode_error(codec: Any, transcode: Any) -> None:
+    with pytest.raises(DecodeError, match="nested deeper"):
+        transcode(nested(codec, DEEP))
+
+
+@pytest.mark.parametrize(
+    ("transcode", "message"), [(json_to_msgpack, b'{"x":"\xff"}'), (msgpack_to_json, b"\x81\xa1x\xa1\xff")]
+)
+def test_bad_utf8_in_an_unknown_field_is_a_decode_error(transcode: Any, message: bytes) -> None:
+    with pytest.raises(DecodeError, match="UTF-8"):
+        transcode(message)
+
+
+@pytest.mark.parametrize(("codec", "transcode"), WAYS)
+@given(data=st.data())
+def test_bytes_of_any_kind_raise_ours_or_nothing(codec: Any, transcode: Any, data: Any) -> None:
+    with contextlib.suppress(DecodeError, EncodeError):
+        transcode(data.draw(hostile(codec)))

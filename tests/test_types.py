@@ -1,0 +1,60 @@
+"""What the type checkers see: mypy and pyright check the assertions here, and running it checks the calls."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Optional
+
+import msgspec
+from typing_extensions import assert_type
+
+import chatcodec
+from chatcodec import ChatCompletionResponse, Envelope, RecordError, frames, json, msgpack, ndjson, transcode
+
+
+class Priced(ChatCompletionResponse):
+    """A subclass with a field of the user's own."""
+
+    currency: str = "EUR"
+
+
+async def chunks() -> AsyncIterator[bytes]:
+    """Yield nothing."""
+    return
+    yield b""
+
+
+def test_codecs() -> None:
+    assert_type(json.decode(b"{}"), ChatCompletionResponse)
+    assert_type(json.decode(bytearray(b"{}"), Priced), Priced)
+    assert_type(msgpack.decode(memoryview(b"\x80"), type=Envelope), Envelope)
+    assert_type(json.peek(b"{}"), Envelope)
+    assert_type(json.peek(b"{}").choices, msgspec.Raw)
+    assert_type(json.decode_choices(b"[]"), Optional[list[dict[str, Any]]])
+    assert_type(msgpack.encode(Priced()), bytes)
+    assert_type(json.patch(b"{}", cost=1.0, stream=None), bytes)
+    assert_type(transcode.json_to_msgpack(b"{}"), bytes)
+
+
+def test_streams() -> None:
+    assert_type(ndjson.StreamDecoder(), ndjson.StreamDecoder[ChatCompletionResponse])
+    assert_type(frames.StreamDecoder(bytes, max_record_bytes=None), frames.StreamDecoder[bytes])
+    assert_type(ndjson.StreamDecoder(Envelope).feed(b""), list[Envelope])
+    assert_type(frames.StreamDecoder(msgspec.Raw).finish(), list[msgspec.Raw])
+    assert_type(ndjson.StreamDecoder(on_error=print).buffered, int)
+    assert_type(ndjson.encode([Priced(), b"{}"]), bytes)
+
+
+def test_iterators() -> None:
+    assert_type(ndjson.iter_decode([b"{}"]), Iterator[ChatCompletionResponse])
+    assert_type(frames.iter_decode(io.BytesIO(), Priced, max_record_bytes=5), Iterator[Priced])
+    assert_type(ndjson.aiter_decode(chunks()), AsyncIterator[ChatCompletionResponse])
+    assert_type(frames.aiter_decode(chunks(), bytes), AsyncIterator[bytes])
+
+
+def test_errors() -> None:
+    error = RecordError("line", 1, 0, "reason")
+    assert_type(error.index, int)
+    assert_type(error.data, bytes)
+    assert issubclass(chatcodec.RecordError, msgspec.DecodeError)
