@@ -6,6 +6,8 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Union
 
+from ._errors import RecordError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 
@@ -17,6 +19,9 @@ T = TypeVar("T")
 
 # How much a file is asked for at once.
 READ_BYTES = 64 * 1024
+
+# How much of a chunk is decoded at once.
+PIECE_BYTES = 16 * 1024
 
 
 class BinaryFile(Protocol):
@@ -51,23 +56,56 @@ def aiterate(decoder: StreamDecoder[T], source: AsyncSource) -> AsyncIterator[T]
 
 
 class _Records(Generic[T]):
-    """The records that a decoder makes of chunks, batch by batch, and whether the chunks have ended."""
+    """The records that a decoder makes of chunks, batch by batch.
+
+    A batch is what is fed in one piece. Pieces are small, because a list of all that a large chunk holds wakes
+    the garbage collector, which a few hundred objects at a time do not.
+    """
 
     def __init__(self, decoder: StreamDecoder[T]) -> None:
         self._decoder = decoder
+        self._chunk = b""
+        self._pos = 0
+        self._undrained = False
         self._ended = False
 
-    def _take_batch(self) -> Iterator[T] | None:
-        """Return the next few records, and behind them the error that followed; ``None`` to be given a chunk."""
-        try:
-            batch = self._decoder._take_batch()
-        except BaseException as error:
-            return chain(self._decoder._take_records(), _raising(error))
-        return None if batch is None else iter(batch)
+    def _take(self, chunk: Buffer) -> None:
+        self._chunk = chunk if type(chunk) is bytes else memoryview(chunk).tobytes()
+        self._pos = 0
 
-    def _end(self) -> None:
+    def _next_piece(self) -> bytes | None:
+        """Return what is to be fed next, nothing where an error is to be drained; ``None`` for want of a chunk."""
+        if self._undrained:
+            return b""
+        start = self._pos
+        if start >= len(self._chunk):
+            return None
+        self._pos = start + PIECE_BYTES
+        return self._chunk[start : self._pos]
+
+    def _feed(self, piece: bytes) -> Iterator[T]:
+        """Return the records that `piece` completes, and behind them the error that followed."""
+        try:
+            records = self._decoder.feed(piece)
+        except BaseException as error:
+            self._undrained = True
+            return self._until(error)
+        self._undrained = False
+        return iter(records)
+
+    def _finish(self) -> Iterator[T]:
+        """Return the records that were left, and behind them the error that followed."""
         self._ended = True
-        self._decoder._push_end()
+        try:
+            return iter(self._decoder.finish())
+        except BaseException as error:
+            return self._until(error)
+
+    def _until(self, error: BaseException) -> Iterator[T]:
+        records = self._decoder._take_records()
+        if isinstance(error, RecordError):
+            records, error.records = error.records, records
+        return chain(records, _raising(error))
 
 
 def _raising(error: BaseException) -> Iterator[Any]:
@@ -92,16 +130,16 @@ class _Batches(_Records[T]):
         return self
 
     def __next__(self) -> Iterator[T]:
-        while (batch := self._take_batch()) is None:
+        while (piece := self._next_piece()) is None:
             if self._ended:
                 raise StopIteration
             try:
-                self._decoder._push(next(self._chunks))
+                self._take(next(self._chunks))
             except StopIteration:
-                self._end()
+                return self._finish()
             except BaseException as error:
                 return _raising(error)
-        return batch
+        return self._feed(piece)
 
 
 class _AsyncRecords(_Records[T]):
@@ -116,17 +154,20 @@ class _AsyncRecords(_Records[T]):
         return self
 
     async def __anext__(self) -> T:
-        for record in self._batch:
-            return record
-        while (batch := self._take_batch()) is None:
+        while True:
+            for record in self._batch:
+                return record
+            self._batch = await self._next_batch()
+
+    async def _next_batch(self) -> Iterator[T]:
+        while (piece := self._next_piece()) is None:
             if self._ended:
                 raise StopAsyncIteration
             try:
-                self._decoder._push(await self._next_chunk())
+                self._take(await self._next_chunk())
             except StopAsyncIteration:
-                self._end()
-        self._batch = batch
-        return next(batch)
+                return self._finish()
+        return self._feed(piece)
 
 
 async def _read(read: Callable[[int], Awaitable[bytes]]) -> bytes:

@@ -32,8 +32,7 @@ R = TypeVar("R")
 # still little enough that a thousand connections in the middle of one fit a gateway.
 MAX_RECORD_BYTES = 16 * 1024 * 1024
 
-# How much is decoded in one go, unless a single record is longer. A batch of deltas of this size makes some
-# 300 objects that the garbage collector counts, below the 700 at which it wakes.
+# How much of a chunk that is out of the ordinary is decoded in one go.
 BATCH_BYTES = 16 * 1024
 
 _DATA_BYTES = 1024
@@ -42,8 +41,9 @@ _DATA_BYTES = 1024
 class StreamDecoder(Generic[T]):
     """The part of a stream decoder that does not know how records are framed.
 
-    `_data[_pos:]` is what is left of the chunk at work, preceded by the unfinished record it completed.
-    `_tail` is an unfinished record that no chunk at work completes. `_chunks` wait behind them.
+    An ordinary chunk is decoded in one go, behind `_tail`, the unfinished record. If anything about it is out of
+    the ordinary, it goes the long way: `_data[_pos:]` is what is left of the chunk at work, in front of it the
+    record that it completes, and `_chunks` wait behind. Both ways give the same records and errors.
     """
 
     _unit: ClassVar[str]
@@ -83,7 +83,7 @@ class StreamDecoder(Generic[T]):
         self._chunks: deque[bytes | None] = deque()
         self._data = b""
         self._pos = 0
-        self._tail = bytearray()
+        self._tail: bytes | bytearray = b""
         self._offset = 0
         self._index = 0
         self._records: list[T] = []
@@ -102,10 +102,15 @@ class StreamDecoder(Generic[T]):
                 `records`. The chunk has been taken; the next call, with ``b""`` if need be, goes on behind it.
             TypeError: `data` has no buffer.
         """
-        self._push(data)
+        # Views are made of what is kept here, so it must not change: what is not bytes is copied.
+        chunk = data if type(data) is bytes else memoryview(data).tobytes()
+        if not (self._data or self._chunks):
+            records = self._decode_chunk(chunk)
+            if records is not None:
+                return records
+        self._chunks.append(chunk)
         try:
-            while self._advance():
-                pass
+            self._drain()
         except RecordError as error:
             error.records = self._take_records()
             raise
@@ -118,13 +123,12 @@ class StreamDecoder(Generic[T]):
             RecordError: the stream ended inside a record, or a bad one was left, and there is no `on_error`.
                 It is the first such; its `records` are all the good ones that were left, behind it too.
         """
-        self._push_end()
+        self._chunks.append(None)
         first = None
         try:
             while True:
                 try:
-                    while self._advance():
-                        pass
+                    self._drain()
                     break
                 except RecordError as error:
                     first = first or error
@@ -135,36 +139,18 @@ class StreamDecoder(Generic[T]):
         finally:
             self._reset()
 
-    def _push(self, data: Buffer) -> None:
-        # Views are made of what is kept here, so it must not change: what is not bytes is copied.
-        self._chunks.append(data if type(data) is bytes else memoryview(data).tobytes())
-
-    def _push_end(self) -> None:
-        self._chunks.append(None)  # behind the chunks that wait
-
     def _take_records(self) -> list[T]:
         records, self._records = self._records, []
         return records
 
-    def _take_batch(self) -> list[T] | None:
-        """Return the next few records; ``None`` if all that was pushed has been decoded.
-
-        Whatever it raises, the records before that are in `_records`.
-        """
-        while self._advance():
-            if self._records:
-                return self._take_records()
-        return None
-
-    def _advance(self) -> bool:
-        """Decode the next batch into `_records`; return False if there is none."""
+    def _drain(self) -> None:
+        """Decode what there is into `_records`."""
         while self._data or self._next_data():
-            if self._decode_batch():
-                return True
+            while self._decode_batch():
+                pass
             self._offset += self._pos
-            self._tail += self._data[self._pos :]
+            self._tail = self._data[self._pos :]
             self._data, self._pos = b"", 0
-        return False
 
     def _next_data(self) -> bool:
         """Put the next chunk to work, behind the record that it completes; return False if there is none."""
@@ -176,36 +162,38 @@ class StreamDecoder(Generic[T]):
                 self._data = chunk
             elif self._completes(chunk):
                 self._data = b"".join((self._tail, chunk))
-                self._tail.clear()
+                self._tail = b""
             else:
-                self._tail += chunk
+                self._hold(chunk)
             if self._data:
                 return True
         return False
 
-    def _decode_all(self, messages: Iterable[bytes], start: int, end: int, keep_alives: int = 0) -> None:
-        """Decode `messages`, which are those of `_data[start:end]`, and go behind them."""
-        records = self._records
-        before = len(records)
+    def _hold(self, chunk: bytes) -> None:
+        # It grows in place, and takes its own size: a list of two-byte pieces would take 28 times theirs.
+        if type(self._tail) is bytes:
+            self._tail = bytearray(self._tail)
+        self._tail += chunk
+
+    def _decode_run(self, run: Any, end: int) -> None:
+        """Decode `run`, which is made of the records in `_data[_pos:end]`, and go behind them."""
         try:
-            records.extend(messages if self._decode is bytes else map(self._decode, messages))  # type: ignore[arg-type]
+            records = self._decode_whole(run)
         except Exception:  # noqa: S110
             pass  # told with its place below, and not as the context of what is told
         else:
-            self._index += len(records) - before + keep_alives
+            self._records += records
+            self._index += len(records)
             self._pos = end
             return
-        self._decode_one_by_one(start, end, len(records) - before)
+        self._decode_one_by_one(end)
 
-    def _decode_one_by_one(self, start: int, end: int, decoded: int) -> None:
-        """Decode what `_decode_all` stopped at in `_data[start:end]`, behind the `decoded` good records."""
-        for begin, stop, message in self._cut(start, end):
+    def _decode_one_by_one(self, end: int) -> None:
+        """Decode `_data[_pos:end]` with an eye on each record; `_pos` goes along."""
+        for begin, stop, message in self._cut(self._pos, end):
             self._index += 1
             self._pos = stop
             if not message:
-                continue
-            if decoded:
-                decoded -= 1
                 continue
             try:
                 self._records.append(self._decode(message))
@@ -291,6 +279,14 @@ class StreamDecoder(Generic[T]):
     @staticmethod
     def _decoder(type: Any) -> Callable[[bytes], Any]:
         """Return what decodes one message as `type`."""
+        raise NotImplementedError
+
+    def _decode_chunk(self, chunk: bytes) -> list[T] | None:
+        """Return the records that an ordinary `chunk` completes; change nothing and return ``None`` if it is none."""
+        raise NotImplementedError
+
+    def _decode_whole(self, run: Any) -> list[T]:
+        """Return the records of a run of whole ones; raise if one is bad, or a keep-alive."""
         raise NotImplementedError
 
     def _completes(self, chunk: bytes) -> bool:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StreamDecoder", "aiter_decode", "encode", "iter_decode"]
 
+# Its size is written as 4 below: an attribute costs where every frame asks.
 _HEADER = Layout(">I")
 _LONGEST = 2**32 - 1
 
@@ -54,12 +55,39 @@ class StreamDecoder(_stream.StreamDecoder[T]):
 
     def _reset(self) -> None:
         super()._reset()
-        self._wanted = _HEADER.size
+        self._wanted = 4
         self._skip = 0
 
     @staticmethod
     def _decoder(type: Any) -> Callable[[bytes], Any]:
         return msgspec.msgpack.Decoder(type).decode
+
+    def _decode_chunk(self, chunk: bytes) -> list[T] | None:
+        size = len(self._tail) + len(chunk)
+        # In so few bytes no whole frame is too long.
+        if size > self._limit + 4 or self._skip:
+            return None
+        if size < self._wanted:
+            self._hold(chunk)
+            return []
+        data = b"".join((self._tail, chunk)) if self._tail else chunk
+        messages, end, wanted = _cut_whole(data, 0, size)
+        if wanted - 4 > self._limit:
+            return None
+        try:
+            records = self._decode_whole(messages)
+        except Exception:
+            return None
+        self._tail = data[end:]
+        self._wanted = wanted
+        self._offset += end
+        self._index += len(records)
+        return records
+
+    def _decode_whole(self, run: list[bytes]) -> list[T]:
+        if not all(run):
+            raise ValueError
+        return run if self._decode is bytes else list(map(self._decode, run))  # type: ignore[return-value]
 
     def _completes(self, chunk: bytes) -> bool:
         return len(self._tail) + len(chunk) >= self._wanted
@@ -67,56 +95,34 @@ class StreamDecoder(_stream.StreamDecoder[T]):
     def _decode_batch(self) -> bool:
         if self._skip and not self._pass_frame():
             return False
-        start = self._pos
-        messages, keep_alives, end = self._cut_batch(start)
-        if end == start:
-            return self._refuse_long(start)
-        self._decode_all(messages, start, end, keep_alives)
+        data, start = self._data, self._pos
+        # No frame that ends in this window is too long, so that none of them needs a look.
+        window = min(len(data), start + min(BATCH_BYTES, self._limit + 4))
+        messages, end, self._wanted = _cut_whole(data, start, window)
+        if not messages:
+            end = start + self._wanted
+            if self._wanted - 4 > self._limit:
+                self._refuse_long(start)
+                return True
+            if end > len(data):
+                return False
+            messages = [data[start + 4 : end]]
+        self._decode_run(messages, end)
         return True
-
-    def _cut_batch(self, start: int) -> tuple[list[bytes], int, int]:
-        """Return the messages of some whole frames, how many keep-alives are among them, and where they end.
-
-        Sets `_wanted` to the size that the frame behind them has, as far as it is known.
-        """
-        data, limit, unpack = self._data, self._limit, _HEADER.unpack_from
-        size = len(data)
-        full = start + BATCH_BYTES
-        messages = []
-        keep_alives = 0
-        while start + 4 <= size and start < full:
-            begin = start + 4
-            (length,) = unpack(data, start)
-            end = begin + length
-            if end > size or length > limit:
-                self._wanted = 4 + length
-                break
-            if length:
-                messages.append(data[begin:end])
-            else:
-                keep_alives += 1
-            start = end
-        else:
-            self._wanted = 4
-        return messages, keep_alives, start
 
     def _cut(self, start: int, end: int) -> Iterator[tuple[int, int, bytes]]:
         while start < end:
             begin = start
             (length,) = _HEADER.unpack_from(self._data, begin)
-            start = begin + _HEADER.size + length
-            yield begin, start, self._data[begin + _HEADER.size : start]
+            start = begin + 4 + length
+            yield begin, start, self._data[begin + 4 : start]
 
-    def _refuse_long(self, start: int) -> bool:
-        """Refuse the frame at `start` if it is too long; return False if it is unfinished."""
-        length = self._wanted - _HEADER.size
-        if length <= self._limit:
-            return False
+    def _refuse_long(self, start: int) -> None:
+        length = self._wanted - 4
         self._index += 1
-        self._pos = start + _HEADER.size
+        self._pos = start + 4
         self._skip = length
         self._refuse(start, f"{length} bytes long, beyond the limit of {self._limit}", b"")
-        return True
 
     def _pass_frame(self) -> bool:
         """Go as far as the data goes behind a frame that is skipped; return False if it goes no further."""
@@ -129,13 +135,30 @@ class StreamDecoder(_stream.StreamDecoder[T]):
         if not self._tail:
             return
         self._index += 1
-        data = bytes(self._tail[_HEADER.size :])
+        data = bytes(self._tail[4:])
         if len(self._tail) < _HEADER.size:
-            reason = f"stream ended inside the {_HEADER.size}-byte length"
+            reason = "stream ended inside the 4-byte length"
         else:
-            reason = f"stream ended after {len(data)} of {self._wanted - _HEADER.size} bytes"
-        self._tail.clear()
+            reason = f"stream ended after {len(data)} of {self._wanted - 4} bytes"
+        self._tail = b""
         self._refuse(0, reason, data)
+
+
+def _cut_whole(data: bytes, start: int, end: int) -> tuple[list[bytes], int, int]:
+    """Return the messages of the whole frames in `data[start:end]`, where the last one ends, and the next one's size.
+
+    The size is that of a header where the header is not whole either.
+    """
+    messages: list[bytes] = []
+    unpack = _HEADER.unpack_from
+    begin = start + 4
+    while begin <= end:
+        stop = begin + unpack(data, begin - 4)[0]
+        if stop > end:
+            return messages, begin - 4, stop - begin + 4
+        messages.append(data[begin:stop])
+        begin = stop + 4
+    return messages, begin - 4, 4
 
 
 iter_decode = StreamDecoder.iter_decode

@@ -60,6 +60,33 @@ class StreamDecoder(_stream.StreamDecoder[T]):
     def _decoder(type: Any) -> Callable[[bytes], Any]:
         return msgspec.json.Decoder(type).decode
 
+    def _decode_chunk(self, chunk: bytes) -> list[T] | None:
+        if self._skipping or self._at_start:
+            return None
+        end = chunk.rfind(b"\n") + 1
+        tail = self._tail
+        size = len(tail) + (end or len(chunk))
+        if size > self._limit:
+            return None
+        if not end:
+            self._hold(chunk)
+            return []
+        try:
+            records = self._decode_whole(b"".join((tail, chunk[:end])) if tail else chunk[:end])
+        except Exception:
+            return None
+        self._tail = chunk[end:]
+        self._offset += size
+        self._index += len(records)
+        return records
+
+    def _decode_whole(self, run: bytes) -> list[T]:
+        if self._decode is bytes:
+            return _split(run)  # type: ignore[return-value]
+        # Line by line, because decode_lines() of msgspec takes two records on a line, and one spread over lines.
+        # BytesIO makes each line as it is wanted, so that all of them use the same memory.
+        return list(map(self._decode, BytesIO(run)))
+
     def _completes(self, chunk: bytes) -> bool:
         return b"\n" in chunk or len(self._tail) + len(chunk) > self._limit
 
@@ -75,19 +102,8 @@ class StreamDecoder(_stream.StreamDecoder[T]):
         elif not end:
             return False
         else:
-            self._decode_lines(start, end)
+            self._decode_run(data[start:end], end)
         return True
-
-    def _decode_lines(self, start: int, end: int) -> None:
-        block = self._data[start:end]
-        if self._decode is not bytes:
-            # Line by line, because decode_lines() takes two records on a line, and one spread over lines.
-            # BytesIO makes each line as it is wanted, so that all of them use the same memory.
-            self._decode_all(BytesIO(block), start, end)
-        elif lines := _split(block):
-            self._decode_all(lines, start, end)
-        else:
-            self._decode_one_by_one(start, end, 0)
 
     def _cut(self, start: int, end: int) -> Iterator[tuple[int, int, bytes]]:
         for line in BytesIO(self._data[start:end]):
@@ -119,16 +135,17 @@ class StreamDecoder(_stream.StreamDecoder[T]):
 
     def _end(self) -> None:
         if self._tail:
-            self._data = bytes(self._tail) + b"\n"
-            self._tail.clear()
+            self._data, self._tail = bytes(self._tail) + b"\n", b""
 
 
 def _split(block: bytes) -> list[bytes]:
-    r"""Return the lines of `block`; none if one of them may be blank or end in ``\r``."""
+    r"""Return the lines of `block`; raise `ValueError` if one may be blank or end in ``\r``."""
     lines = block.split(b"\n")
     lines.pop()
     # strip() without an argument takes more than is blank here, but never less.
-    return lines if b"\r" not in block and all(map(bytes.strip, lines)) else []
+    if b"\r" in block or not all(map(bytes.strip, lines)):
+        raise ValueError
+    return lines
 
 
 iter_decode = StreamDecoder.iter_decode
