@@ -1,0 +1,182 @@
+"""The fidelity table of the README: a test a row, and no row without one."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from chatcodec import ChatCompletionResponse, DecodeError, EncodeError, frames, json, msgpack, ndjson, transcode
+
+from .wire import CODECS, DEEP, UTC, nested
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+TABLE = README.partition("## Fidelity\n")[2].partition("\n## ")[0]
+ROWS = re.findall(r"^\| ([^|]*?) \|", TABLE, re.MULTILINE)
+TESTS: dict[str, Callable[[], None]] = {}
+
+
+def row(name: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """Say which row of the table a function tests."""
+
+    def add(test: Callable[[], None]) -> Callable[[], None]:
+        TESTS[name] = test
+        return test
+
+    return add
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_row(name: str) -> None:
+    TESTS[name]()
+
+
+def test_every_row_is_in_the_table() -> None:
+    assert sorted(TESTS) == sorted(ROWS)
+    assert len(ROWS) > 10
+
+
+def both(**fields: Any) -> list[tuple[Any, bytes]]:
+    """Return both codecs, each with those fields encoded."""
+    return [(json, msgspec.json.encode(fields)), (msgpack, msgspec.msgpack.encode(fields))]
+
+
+def inside(value: Any) -> ChatCompletionResponse:
+    """Return a record with `value` inside its choices."""
+    return ChatCompletionResponse(choices=[{"a": value}])
+
+
+@row("unknown fields")
+def unknown_fields() -> None:
+    for codec, message in both(x=1, cost=2.0):
+        assert codec.decode(message) == ChatCompletionResponse(cost=2.0)
+        assert codec.patch(message) == message
+    there = transcode.json_to_msgpack(b'{"x":1}')
+    assert transcode.msgpack_to_json(there) == b'{"x":1}'
+
+
+@row("`null` and absent")
+def null_and_absent() -> None:
+    for codec, message in both(cost=None):
+        assert codec.decode(message).cost is None
+        assert codec.decode(codec.encode(ChatCompletionResponse())).cost is None
+        assert b"cost" not in codec.encode(ChatCompletionResponse(cost=None))
+
+
+@row("order, numbers and escapes")
+def bytes_that_patch_keeps() -> None:
+    assert json.patch(b'{"b": 1.00, "a":"\\u00e9", "cost":1}', cost=2) == b'{"b":1.00,"a":"\\u00e9","cost":2}'
+    assert msgpack.patch(b"\x82\xa1b\xcd\0\1\xa4cost\1", cost=2) == b"\x82\xa1b\xcd\0\1\xa4cost\2"
+
+
+@row("duplicate keys")
+def duplicate_keys() -> None:
+    for codec, message in [(json, b'{"cost":1,"a":0,"cost":2}'), (msgpack, b"\x83\xa4cost\1\xa1a\0\xa4cost\2")]:
+        assert codec.decode(message).cost == 2.0
+    assert json.patch(b'{"cost":1,"a":0,"cost":2}') == b'{"cost":2,"a":0}'
+    assert msgpack.patch(b"\x83\xa4cost\1\xa1a\0\xa4cost\2") == b"\x82\xa4cost\2\xa1a\0"
+
+
+@row("a time without an offset")
+def naive_time() -> None:
+    for codec, message in both(timestamp="2026-01-02T03:04:05"):
+        with pytest.raises(DecodeError):
+            codec.decode(message)
+        with pytest.raises(EncodeError):
+            codec.encode(ChatCompletionResponse(timestamp=datetime(2026, 1, 2)))
+
+
+@row("a time's offset")
+def offset_of_a_time() -> None:
+    hours = ChatCompletionResponse(timestamp=datetime(2026, 1, 2, tzinfo=timezone(timedelta(hours=5, minutes=30))))
+    seconds = ChatCompletionResponse(timestamp=datetime(1900, 1, 2, tzinfo=timezone(timedelta(minutes=19, seconds=32))))
+    assert json.encode(hours) == b'{"timestamp":"2026-01-02T00:00:00+05:30"}'
+    assert json.encode(seconds) == b'{"timestamp":"1900-01-01T23:40:28Z"}'
+    for record in (hours, seconds):
+        read = msgpack.decode(msgpack.encode(record)).timestamp
+        assert read == record.timestamp
+        assert read is not None
+        assert read.tzinfo is UTC
+
+
+@row("digits below the microsecond")
+def nanoseconds() -> None:
+    for codec, message in both(timestamp="2026-01-02T03:04:05.0000009Z"):
+        assert codec.decode(message).timestamp == datetime(2026, 1, 2, 3, 4, 5, 1, tzinfo=UTC)
+
+
+@row("times inside `choices`")
+def inner_time() -> None:
+    record = inside(datetime(2026, 1, 2, tzinfo=UTC))
+    assert json.decode(json.encode(record)) == inside("2026-01-02T00:00:00Z")
+    assert msgpack.decode(msgpack.encode(record)) == record
+    assert json.decode(transcode.msgpack_to_json(msgpack.encode(record))) == inside("2026-01-02T00:00:00Z")
+
+
+@row("NaN and infinities")
+def not_finite() -> None:
+    for number in (float("inf"), float("-inf"), float("nan")):
+        assert json.encode(ChatCompletionResponse(cost=number)) == b'{"cost":null}'
+        assert repr(msgpack.decode(msgpack.encode(ChatCompletionResponse(cost=number))).cost) == repr(number)
+
+
+@row("integers beyond 64 bits")
+def big_integers() -> None:
+    assert json.decode(json.encode(inside(2**64))) == inside(2**64)
+    with pytest.raises(EncodeError):
+        msgpack.encode(inside(2**64))
+
+
+@row("binary")
+def binary() -> None:
+    assert json.decode(json.encode(inside(b"\0\xff"))) == inside("AP8=")
+    assert msgpack.decode(msgpack.encode(inside(b"\0\xff"))) == inside(b"\0\xff")
+
+
+@row("keys that are numbers")
+def number_keys() -> None:
+    assert json.decode(json.encode(inside({1: 2}))) == inside({"1": 2})
+    assert msgpack.decode(msgpack.encode(inside({1: 2}))) == inside({1: 2})
+
+
+@row("extensions")
+def extensions() -> None:
+    record = inside(msgspec.msgpack.Ext(5, b"x"))
+    with pytest.raises(EncodeError):
+        json.encode(record)
+    with pytest.raises(EncodeError):
+        transcode.msgpack_to_json(msgpack.encode(record))
+    (choice,) = msgpack.decode(msgpack.encode(record)).choices or []
+    assert (choice["a"].code, bytes(choice["a"].data)) == (5, b"x")
+    assert msgpack.patch(b"\x81\xa1x\xc7\0\5") == b"\x81\xa1x\xc7\0\5"
+
+
+@row("a byte order mark")
+def byte_order_mark() -> None:
+    assert ndjson.StreamDecoder().feed(b"\xef\xbb\xbf{}\n") == [ChatCompletionResponse()]
+    for codec, message in both():
+        with pytest.raises(DecodeError):
+            codec.decode(b"\xef\xbb\xbf" + message)
+
+
+@row("nesting")
+def nesting() -> None:
+    for codec in CODECS:
+        assert codec.decode(nested(codec, 100)).choices
+        with pytest.raises(DecodeError):
+            codec.decode(nested(codec, DEEP))
+
+
+@row("a record beyond the reader's limit")
+def beyond_the_limit() -> None:
+    for stream in (ndjson, frames):
+        written = stream.encode([ChatCompletionResponse(session_id="x" * 100)])
+        with pytest.raises(DecodeError):
+            stream.StreamDecoder(max_record_bytes=100).feed(written)

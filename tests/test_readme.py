@@ -1,0 +1,73 @@
+"""The README: every code block in it runs, and says what it says."""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+SETUP, TEST, *COMMANDS = [text for language, text in BLOCKS if language == "sh"]
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder as a fresh clone leaves it, with what has not been committed yet."""
+    folder = tmp_path_factory.mktemp("clone")
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    for name in subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0"):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def run(command: str, folder: Path) -> str:
+    """Run `command` as a user's shell would: not in the virtual environment of the tests."""
+    inside = str(Path(sys.executable).parent)
+    path = os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if part != inside)
+    environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"} | {"PATH": path}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_every_block_is_of_a_kind_that_is_run() -> None:
+    assert {language for language, _ in BLOCKS} == {"sh", "python"}
+
+
+def test_the_sessions_do_what_they_say() -> None:
+    text = "".join(text for language, text in BLOCKS if language == "python")
+    test = doctest.DocTestParser().get_doctest(text, {}, "README.md", str(README), 0)
+    assert len(test.examples) > 20
+    assert doctest.DocTestRunner().run(test).failed == 0
+
+
+def test_the_first_command_sets_up_and_shows_the_sample(clone: Path) -> None:
+    assert re.search(r"records +707\b", run(SETUP, clone))
+    for command in COMMANDS:
+        run(command, clone)
+
+
+def test_the_second_command_is_what_ci_runs() -> None:
+    """It is running now; what can be checked here is that CI takes it from the README."""
+    printed = subprocess.run(
+        ["bash", ".ci/run", "--print"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    assert printed == TEST
+    assert "-m pytest" in TEST
