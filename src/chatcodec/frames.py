@@ -10,7 +10,7 @@ Frames of length 0 are keep-alives.
 from __future__ import annotations
 
 from struct import Struct as Layout
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,7 +18,9 @@ from . import _stream, msgpack
 from ._stream import BATCH_BYTES, T
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
+
+    from typing_extensions import Buffer
 
 __all__ = ["StreamDecoder", "aiter_decode", "encode", "iter_decode"]
 
@@ -52,42 +54,51 @@ class StreamDecoder(_stream.StreamDecoder[T]):
     """
 
     _unit = "frame"
+    _format = msgspec.msgpack
 
     def _reset(self) -> None:
         super()._reset()
         self._wanted = 4
         self._skip = 0
 
-    @staticmethod
-    def _decoder(type: Any) -> Callable[[bytes], Any]:
-        return msgspec.msgpack.Decoder(type).decode
+    def feed(self, data: Buffer) -> list[T]:
+        """Take the next chunk, of any size, and return the records that it completed.
 
-    def _decode_chunk(self, chunk: bytes) -> list[T] | None:
-        size = len(self._tail) + len(chunk)
-        # In so few bytes no whole frame is too long.
-        if size > self._limit + 4 or self._skip:
-            return None
-        if size < self._wanted:
-            self._hold(chunk)
-            return []
-        data = b"".join((self._tail, chunk)) if self._tail else chunk
-        messages, end, wanted = _cut_whole(data, 0, size)
-        if wanted - 4 > self._limit:
-            return None
-        try:
-            records = self._decode_whole(messages)
-        except Exception:
-            return None
-        self._tail = data[end:]
-        self._wanted = wanted
-        self._offset += end
-        self._index += len(records)
-        return records
+        Raises:
+            RecordError: a frame is bad, and there is no `on_error`. The records before it are in its `records`.
+                The chunk has been taken; the next call, with ``b""`` if need be, goes on behind it.
+            TypeError: `data` has no buffer.
+        """
+        # The short way is written out: each call out of it costs 2 % of what a chunk of 1,400 bytes takes.
+        if self._ordinary and type(data) is bytes:
+            size = len(self._tail) + len(data)
+            # In so few bytes no whole frame is too long.
+            if size <= self._limit + 4:
+                if size < self._wanted:
+                    self._hold(data)
+                    return []
+                run = bytes(self._tail + data)
+                messages, end, wanted = _cut_whole(run, 0, size)
+                if wanted <= self._limit + 4:
+                    try:
+                        records = self._decode_whole(messages)
+                    except Exception:  # noqa: S110
+                        pass  # told with its place by the long way, and not as the context of what that raises
+                    else:
+                        self._tail = run[end:]
+                        self._wanted = wanted
+                        self._offset += end
+                        self._index += len(records)
+                        return records
+        return super().feed(data)
 
     def _decode_whole(self, run: list[bytes]) -> list[T]:
         if not all(run):
             raise ValueError
         return run if self._decode is bytes else list(map(self._decode, run))  # type: ignore[return-value]
+
+    def _can_be_ordinary(self) -> bool:
+        return not self._skip
 
     def _completes(self, chunk: bytes) -> bool:
         return len(self._tail) + len(chunk) >= self._wanted

@@ -9,7 +9,7 @@ spaces, tabs and ``\r`` are keep-alives, and a byte order mark at the very start
 from __future__ import annotations
 
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,12 +17,16 @@ from . import _stream, json
 from ._stream import BATCH_BYTES, T
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
+
+    from typing_extensions import Buffer
 
 __all__ = ["StreamDecoder", "aiter_decode", "encode", "iter_decode"]
 
 _BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r"
+_LONG_LINE = 800
+_OPEN, _CLOSE = b"{}"
 
 
 class StreamDecoder(_stream.StreamDecoder[T]):
@@ -50,42 +54,58 @@ class StreamDecoder(_stream.StreamDecoder[T]):
     """
 
     _unit = "line"
+    _format = msgspec.json
 
     def _reset(self) -> None:
         super()._reset()
         self._at_start = True
         self._skipping = False
+        # Whether lines are decoded and short, as the first of the runs so far that were looked at.
+        self._short = False
 
-    @staticmethod
-    def _decoder(type: Any) -> Callable[[bytes], Any]:
-        return msgspec.json.Decoder(type).decode
+    def feed(self, data: Buffer) -> list[T]:
+        """Take the next chunk, of any size, and return the records that it completed.
 
-    def _decode_chunk(self, chunk: bytes) -> list[T] | None:
-        if self._skipping or self._at_start:
-            return None
-        end = chunk.rfind(b"\n") + 1
-        tail = self._tail
-        size = len(tail) + (end or len(chunk))
-        if size > self._limit:
-            return None
-        if not end:
-            self._hold(chunk)
-            return []
-        try:
-            records = self._decode_whole(b"".join((tail, chunk[:end])) if tail else chunk[:end])
-        except Exception:
-            return None
-        self._tail = chunk[end:]
-        self._offset += size
-        self._index += len(records)
-        return records
+        Raises:
+            RecordError: a line is bad, and there is no `on_error`. The records before it are in its `records`.
+                The chunk has been taken; the next call, with ``b""`` if need be, goes on behind it.
+            TypeError: `data` has no buffer.
+        """
+        # The short way is written out: each call out of it costs 2 % of what a chunk of 1,400 bytes takes.
+        if self._ordinary and type(data) is bytes:
+            end = data.rfind(b"\n") + 1
+            size = len(self._tail) + (end or len(data))
+            if size <= self._limit:
+                if not end:
+                    self._hold(data)
+                    return []
+                run = self._tail + data[:end]
+                try:
+                    records = list(map(self._decode, BytesIO(run))) if self._short else self._decode_whole(run)
+                except Exception:  # noqa: S110
+                    pass  # told with its place by the long way, and not as the context of what that raises
+                else:
+                    self._tail = data[end:]
+                    self._offset += size
+                    self._index += len(records)
+                    return records
+        return super().feed(data)
 
-    def _decode_whole(self, run: bytes) -> list[T]:
+    def _decode_whole(self, run: bytes | bytearray) -> list[T]:
         if self._decode is bytes:
             return _split(run)  # type: ignore[return-value]
-        # Line by line, because decode_lines() of msgspec takes two records on a line, and one spread over lines.
+        self._short = run.find(b"\n") < _LONG_LINE
+        # decode_lines() takes two records on a line, and one spread over lines, so its result needs a proof. That
+        # costs 150 ns a line, and saves 12 % of the whole at 2 kB a line; below 800 bytes it costs more than it saves.
+        if not self._short and (lines := _count_objects(run)):
+            records: list[T] = self._decoder.decode_lines(run)
+            if len(records) == lines:
+                return records
         # BytesIO makes each line as it is wanted, so that all of them use the same memory.
         return list(map(self._decode, BytesIO(run)))
+
+    def _can_be_ordinary(self) -> bool:
+        return not (self._at_start or self._skipping)
 
     def _completes(self, chunk: bytes) -> bool:
         return b"\n" in chunk or len(self._tail) + len(chunk) > self._limit
@@ -138,9 +158,25 @@ class StreamDecoder(_stream.StreamDecoder[T]):
             self._data, self._tail = bytes(self._tail) + b"\n", b""
 
 
-def _split(block: bytes) -> list[bytes]:
+def _count_objects(block: bytes | bytearray) -> int:
+    """Return how many lines `block` has if each starts with a brace and ends with one; else 0.
+
+    No newline between two such lines is inside a value: a string cannot hold one, and in an object or an array a
+    comma would stand beside it. So if `block` holds as many values as lines, each line holds one.
+    """
+    lines = at = 0
+    while at < len(block):
+        end = block.find(b"\n", at)
+        if block[at] != _OPEN or block[end - 1] != _CLOSE:
+            return 0
+        lines += 1
+        at = end + 1
+    return lines
+
+
+def _split(block: bytes | bytearray) -> list[bytes]:
     r"""Return the lines of `block`; raise `ValueError` if one may be blank or end in ``\r``."""
-    lines = block.split(b"\n")
+    lines = bytes(block).split(b"\n")
     lines.pop()
     # strip() without an argument takes more than is blank here, but never less.
     if b"\r" in block or not all(map(bytes.strip, lines)):
