@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 from msgspec import DecodeError, EncodeError, ValidationError
 
 # The messages of msgspec that quote a value, which types with enums, literals, tags and closed fields can raise.
-_QUOTING = re.compile(r"(Invalid enum value|Invalid value|Object contains unknown field) ", re.ASCII)
+_QUOTING = r"(Invalid enum value|Invalid value|Object contains unknown field) "
 # The path at a message's end. It holds names of the type's fields and indices, never a key of the data.
-_PATH = re.compile(r" - at `[^`]*`(?: in `[^`]*`)?\Z", re.ASCII)
+_PATH = r" - at `[^`]*`(?: in `[^`]*`)?\Z"
 
 
 class RecordError(DecodeError):
@@ -84,11 +84,11 @@ def decode_error(error: Exception) -> Exception:
 
 def _without_quotes(error: ValidationError) -> ValidationError:
     text = str(error)
-    path = _PATH.search(text)
+    path = re.search(_PATH, text)
     if error.__cause__ is not None:
         # Raised by the type's own __post_init__, whose words may hold values.
         reason = f"refused by the type's own check ({type(error.__cause__).__name__})"
-    elif quoting := _QUOTING.match(text):
+    elif quoting := re.match(_QUOTING, text):
         reason = quoting[1]
         if quoting[1].endswith("field"):
             path = None  # the field's name itself could end like a path

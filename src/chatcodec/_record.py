@@ -1,7 +1,5 @@
 """The record, in its two forms: decoded whole, and as an envelope around undecoded choices."""
 
-from __future__ import annotations
-
 from datetime import datetime, timezone
 from typing import Annotated, Any
 

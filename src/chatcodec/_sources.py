@@ -24,20 +24,18 @@ READ_BYTES = 64 * 1024
 # counts, below the 700 at which it wakes.
 PIECE_BYTES = 32 * 1024
 
-
-class BinaryFile(Protocol):
-    """What is read from, if it has no ``read1``."""
-
-    def read(self, size: int, /) -> bytes: ...
-
-
-class AsyncBinaryFile(Protocol):
-    """What is read from with ``await``, like `asyncio.StreamReader`."""
-
-    def read(self, size: int, /) -> Awaitable[bytes]: ...
-
-
 if TYPE_CHECKING:
+
+    class BinaryFile(Protocol):
+        """What is read from, if it has no ``read1``."""
+
+        def read(self, size: int, /) -> bytes: ...
+
+    class AsyncBinaryFile(Protocol):
+        """What is read from with ``await``, like `asyncio.StreamReader`."""
+
+        def read(self, size: int, /) -> Awaitable[bytes]: ...
+
     Source = Union[BinaryFile, Iterable[Buffer]]
     AsyncSource = Union[AsyncBinaryFile, AsyncIterable[Buffer]]
 

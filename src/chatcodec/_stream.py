@@ -37,6 +37,9 @@ BATCH_BYTES = 16 * 1024
 
 _DATA_BYTES = 1024
 
+# Up to here it costs less to copy an unfinished record than to make it grow.
+_SHORT_TAIL = 4096
+
 
 class StreamDecoder(Generic[T]):
     """The part of a stream decoder that does not know how records are framed.
@@ -173,8 +176,8 @@ class StreamDecoder(Generic[T]):
         return False
 
     def _hold(self, chunk: bytes) -> None:
-        # It grows in place, and takes its own size: a list of two-byte pieces would take 28 times theirs.
-        if type(self._tail) is bytes:
+        # A long one grows in place, and takes its own size: a list of two-byte pieces would take 28 times theirs.
+        if type(self._tail) is bytes and len(self._tail) > _SHORT_TAIL:
             self._tail = bytearray(self._tail)
         self._tail += chunk
 

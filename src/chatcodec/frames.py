@@ -77,7 +77,8 @@ class StreamDecoder(_stream.StreamDecoder[T]):
                 if size < self._wanted:
                     self._hold(data)
                     return []
-                run = bytes(self._tail + data)
+                tail = self._tail
+                run = tail + data if type(tail) is bytes else b"".join((tail, data))
                 messages, end, wanted = _cut_whole(run, 0, size)
                 if wanted <= self._limit + 4:
                     try:

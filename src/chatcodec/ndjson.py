@@ -26,6 +26,7 @@ __all__ = ["StreamDecoder", "aiter_decode", "encode", "iter_decode"]
 _BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r"
 _LONG_LINE = 800
+_LARGE = 8192
 _OPEN, _CLOSE = b"{}"
 
 
@@ -79,7 +80,8 @@ class StreamDecoder(_stream.StreamDecoder[T]):
                 if not end:
                     self._hold(data)
                     return []
-                run = self._tail + data[:end]
+                # Of a large chunk a copy costs more than a view.
+                run = self._tail + data[:end] if end < _LARGE else b"".join((self._tail, memoryview(data)[:end]))
                 try:
                     records = list(map(self._decode, BytesIO(run))) if self._short else self._decode_whole(run)
                 except Exception:  # noqa: S110

@@ -7,23 +7,23 @@ decoded once. Both functions raise only `msgspec.DecodeError` (`msgspec.Validati
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
 from . import json, msgpack
-from ._errors import encode_error, raise_decode_error
+from ._errors import raise_decode_error, raise_encode_error
 from ._record import ChatCompletionResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from typing_extensions import Buffer
 
 __all__ = ["json_to_msgpack", "msgpack_to_json"]
 
 _decode_json = msgspec.json.Decoder().decode
 _decode_msgpack = msgspec.msgpack.Decoder().decode
+_encode_json = json._encode
+_encode_msgpack = msgpack._encode
 
 
 def json_to_msgpack(buf: Buffer) -> bytes:
@@ -39,10 +39,17 @@ def json_to_msgpack(buf: Buffer) -> bytes:
     >>> json_to_msgpack(b'{"stream":true,"region":"eu"}')
     b'\x82\xa6stream\xc3\xa6region\xa2eu'
     """
-    fields, record = _checked(_decode_json, buf)
-    if record.timestamp is not None:
-        fields["timestamp"] = record.timestamp
-    return _encoded(msgpack._encode, fields)
+    try:
+        fields = _decode_json(buf)
+        timestamp = msgspec.convert(fields, ChatCompletionResponse).timestamp
+    except Exception as error:
+        raise_decode_error(error)
+    if timestamp is not None:
+        fields["timestamp"] = timestamp
+    try:
+        return _encode_msgpack(fields)
+    except Exception as error:
+        _raise_not_held(error)
 
 
 def msgpack_to_json(buf: Buffer) -> bytes:
@@ -58,25 +65,21 @@ def msgpack_to_json(buf: Buffer) -> bytes:
     >>> msgpack_to_json(b"\x82\xa6stream\xc3\xa6region\xa2eu")
     b'{"stream":true,"region":"eu"}'
     """
-    fields, _ = _checked(_decode_msgpack, buf)
-    return _encoded(json._encode, fields)
-
-
-def _checked(decode: Callable[[Buffer], Any], buf: Buffer) -> tuple[dict[str, Any], ChatCompletionResponse]:
-    """Decode `buf` into its fields as they came, and the record that they make."""
     try:
-        fields = decode(buf)
-        return fields, msgspec.convert(fields, ChatCompletionResponse)
+        fields = _decode_msgpack(buf)
+        msgspec.convert(fields, ChatCompletionResponse)
     except Exception as error:
         raise_decode_error(error)
-
-
-def _encoded(encode: Callable[[Any], bytes], fields: dict[str, Any]) -> bytes:
     try:
-        return encode(fields)
-    except TypeError:
+        return _encode_json(fields)
+    except Exception as error:
+        _raise_not_held(error)
+
+
+def _raise_not_held(error: Exception) -> NoReturn:
+    """Raise `error` as an `EncodeError`."""
+    if isinstance(error, TypeError):
         # What came off the wire has an encoding in its own format, so the other one is what cannot hold it.
         message = "a value or key is of a kind that the format cannot hold"
         raise msgspec.EncodeError(message) from None
-    except Exception as error:
-        raise encode_error(error) from None
+    raise_encode_error(error)

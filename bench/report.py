@@ -1,0 +1,107 @@
+"""What was measured, as text and as a picture."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure as Canvas
+
+if TYPE_CHECKING:
+    from bench.measure import Figure
+
+    Results = dict[str, dict[str, list[Figure]]]
+
+HERE = Path(__file__).parent
+PEERS = (
+    "chatcodec", "msgspec", "orjson", "fastsimdjson", "pysimdjson", "pydantic", "msgpack", "ormsgpack", "httpx",
+    "aiohttp", "jsonlines", "polars", "pyarrow",
+)  # fmt: skip
+READING = """A figure is a contender's time over the time of the limit, the bare msgspec call on the same work.
+It is the median of the rounds, with the quartiles. *Lost*: records that do not come out as they went in.
+"""
+# The work that a gateway does most, for the picture.
+SHOWN = (
+    "json.decode",
+    "json.peek",
+    "json.patch, two fields present",
+    "json_to_msgpack",
+    "ndjson feed, records, 16384 bytes a chunk",
+    "ndjson feed, envelopes, 16384 bytes a chunk",
+)
+
+
+def versions() -> str:
+    """Return the versions of everything that was measured, and of the machine."""
+    cpu = next(
+        (line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.processor(),
+    )
+    peers = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PEERS)
+    return f"CPython {platform.python_version()}, {platform.system()} {platform.machine()}, {cpu}; {peers}."
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text(encoding="utf-8").splitlines() if Path(path).exists() else []
+
+
+def text(results: Results, process: dict[str, Any], corpus: str) -> str:
+    """Return the results as Markdown."""
+    parts = [
+        "# Results\n",
+        f"Measured on {datetime.now(timezone.utc):%Y-%m-%d} with `python -m bench`, corpus: {corpus}.\n",
+        versions() + "\n",
+        READING,
+    ]
+    for name, corpora in results.items():
+        parts.append(_table(name, corpora))
+    parts += [_process(process)] if process else []
+    return "\n".join(parts)
+
+
+def _table(name: str, corpora: dict[str, list[Figure]]) -> str:
+    columns = list(corpora)
+    rows = {figure.contender: [""] * len(columns) for figures in corpora.values() for figure in figures}
+    for column, figures in enumerate(corpora.values()):
+        for position, figure in enumerate(figures):
+            cell = f"{figure.nanoseconds:,.0f} ns" if not position else _ratio(figure)
+            rows[figure.contender][column] = cell
+    lines = [f"## {name}\n", f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    lines += [f"| {contender} | {' | '.join(cells)} |" for contender, cells in rows.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _ratio(figure: Figure) -> str:
+    lost = f", *lost {figure.lost:,}*" if figure.lost else ""
+    return f"{figure.ratio:.2f} ({figure.low:.2f} to {figure.high:.2f}){lost}"
+
+
+def _process(process: dict[str, Any]) -> str:
+    lines = ["## The process\n"]
+    for title, values in process.items():
+        lines.append(f"- {title}: " + ", ".join(f"{name} {value:,.2f}" for name, value in values.items()) + ".")
+    return "\n".join(lines) + "\n"
+
+
+def chart(results: Results, path: Path) -> None:
+    """Draw the work that a gateway does most."""
+    mpl.rcParams["svg.hashsalt"] = "chatcodec"
+    shown = [name for name in SHOWN if name in results]
+    canvas = Canvas(figsize=(10, 2.1 * ((len(shown) + 1) // 2)), layout="constrained")
+    axes = canvas.subplots((len(shown) + 1) // 2, 2, squeeze=False).flat
+    for axis in list(axes)[len(shown) :]:
+        axis.remove()
+    for axis, name in zip(canvas.axes, shown, strict=False):
+        figures = results[name].get("responses") or next(iter(results[name].values()))
+        names = [figure.contender for figure in figures][::-1]
+        colors = ["#c2410c" if title.startswith("chatcodec") else "#94a3b8" for title in names]
+        axis.barh(names, [figure.ratio for figure in figures][::-1], color=colors)
+        axis.set_title(name, fontsize=9, loc="left")
+        axis.tick_params(labelsize=7)
+        axis.spines[["top", "right"]].set_visible(False)
+    canvas.supxlabel("time over the bare msgspec call, whole responses; shorter is faster", fontsize=8)
+    canvas.savefig(path, metadata={"Date": None})
