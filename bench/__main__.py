@@ -28,7 +28,9 @@ COUNTS = {"deltas": 4000, "responses": 1000}
 
 def main() -> None:
     """Measure what the arguments ask for."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure chatcodec beside its limit and its peers.")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Measure chatcodec beside its peers."
+    )
     parser.add_argument("--quick", action="store_true", help="few rounds on a part of the corpus, and write no files")
     parser.add_argument("--only", default="", metavar="REGEX", help="only workloads whose names match; write no files")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
@@ -57,9 +59,11 @@ def main() -> None:
 def sample(name: str, count: int, folder: Path | None) -> list[bytes]:
     """Return the first `count` messages of a corpus."""
     if folder is None:
-        return list(corpus.lines(getattr(corpus, name)(count)))
-    with (folder / f"{name}.ndjson").open("rb") as file:
-        return [line.rstrip(b"\n") for line in islice(file, count)]
+        lines = list(corpus.lines(getattr(corpus, name)(count)))
+    else:
+        with (folder / f"{name}.ndjson").open("rb") as file:
+            lines = list(islice(file, count))
+    return [line.rstrip(b"\n") for line in lines]
 
 
 def workloads(lines: dict[str, list[bytes]], folder: Path) -> Iterator[Workload]:

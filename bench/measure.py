@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import statistics
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
@@ -119,10 +120,10 @@ def as_record(result: Any) -> bytes:
         result = result.model_dump(by_alias=True)
     if isinstance(result, (bytes, bytearray, str)):
         data = result.encode() if isinstance(result, str) else bytes(result)
-        try:
-            result = json.decode(data)
-        except DecodeError:
-            result = msgpack.decode(data)
+        for codec in (json, msgpack):
+            with suppress(DecodeError):
+                return msgpack.encode(codec.decode(data))
+        return data  # equal to no record
     if not isinstance(result, msgspec.Struct):
         result = msgspec.convert(result, ChatCompletionResponse, strict=False)
     return msgpack.encode(result)

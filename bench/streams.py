@@ -71,6 +71,8 @@ def cut(data: bytes, size: int) -> list[bytes]:
 
 
 def _as_envelope(result: Any) -> bytes:
+    if hasattr(result, "as_dict"):
+        result = result.as_dict()
     if isinstance(result, (Envelope, ChatCompletionResponse)):
         choices = json.decode_choices(result.choices) if isinstance(result, Envelope) else result.choices
         fields = {name: getattr(result, name) for name in result.__struct_fields__ if name != "choices"}
@@ -161,7 +163,9 @@ def _peers(type: Any) -> dict[str, Read]:
 
 def _parse_many(block: bytes) -> Iterator[Any]:
     for item in fastsimdjson.parse_many(block):
-        yield {name: item.get(name) for name in ("timestamp", "generationId", "sessionId", "stream", "cost", "latency")}
+        for name in ("timestamp", "generationId", "sessionId", "stream", "cost", "latency"):
+            item.get(name)
+        yield item
 
 
 def _carrying(decode_many: Callable[[bytes], Iterable[Any]]) -> Read:

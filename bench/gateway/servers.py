@@ -1,0 +1,220 @@
+"""The upstream and the lean gateway: HTTP/1.1 on `asyncio` protocols, with nothing that the figure is not about.
+
+Bodies come and go in chunked encoding, whole ones in one chunk.
+
+    python -m bench.gateway.servers upstream FOLDER     # prints its port
+    python -m bench.gateway.servers gateway PORT        # prints its port
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.gateway import handlers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+END = b"0\r\n\r\n"
+LINES = 200
+STREAM_CHUNK = 4096  # in which an upstream flushes
+
+
+def chunk(data: bytes) -> bytes:
+    """Return one chunk of a body."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def request(*path: object) -> bytes:
+    """Return a request."""
+    return b"GET /%b HTTP/1.1\r\nHost: gateway\r\n\r\n" % "/".join(map(str, path)).encode()
+
+
+class Body:
+    """A response's body, as it arrives."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._in_head = True
+        self.ended = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what has arrived, and return what is of the body."""
+        data = self._rest + data
+        start = 0
+        if self._in_head:
+            start = data.find(b"\r\n\r\n") + 4
+            if start < 4:
+                self._rest = data
+                return b""
+            self._in_head = False
+        pieces = []
+        while (line_end := data.find(b"\r\n", start)) >= 0:
+            begin = line_end + 2
+            end = begin + int(data[start:line_end], 16)
+            if len(data) < end + 2:
+                break
+            start = end + 2
+            if begin == end:
+                self.ended = True
+                break
+            pieces.append(data[begin:end])
+        self._rest = data[start:]
+        return b"".join(pieces)
+
+
+class Server(asyncio.Protocol):
+    """One connection; requests come one after the other."""
+
+    transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Take a request: small enough that it comes in one piece."""
+        self.respond(data.split(b" ", 2)[1].decode()[1:].split("/"))
+
+    def respond(self, path: list[str]) -> None:
+        """Answer it."""
+        raise NotImplementedError
+
+
+class Upstream(Server):
+    """What a completion service would send; `held` streams wait behind their first line until they are released."""
+
+    held: asyncio.Transport | None = None
+
+    def __init__(self, bodies: dict[str, list[bytes]]) -> None:
+        self._bodies = bodies
+
+    def respond(self, path: list[str]) -> None:
+        """Send a body; a stream in the chunks that its service flushes."""
+        kind, number = path[0], int(path[1])
+        if kind == "held":
+            Upstream.held = self.transport
+            self.transport.write(HEAD + chunk(first_line(self._bodies["stream"][number])))
+        elif kind == "release":
+            assert Upstream.held
+            body = self._bodies["stream"][number]
+            Upstream.held.write(chunk(body[len(first_line(body)) :]) + END)
+            self.transport.write(HEAD + END)
+        else:
+            self.transport.write(HEAD + self._bodies[kind][number] + END)
+
+
+def first_line(body: bytes) -> bytes:
+    """Return the first line of a stream."""
+    return body[: body.find(b"\n") + 1]
+
+
+class Gateway(Server):
+    """Passes requests on, and handles what comes back."""
+
+    def __init__(self, upstream_port: int) -> None:
+        self._port = upstream_port
+        self._upstream: FromUpstream | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def respond(self, path: list[str]) -> None:
+        """Answer with the CPU time so far, or with what upstream sends, handled as the path says."""
+        if path == ["cpu"]:
+            self.transport.write(HEAD + chunk(b"%d" % time.process_time_ns()) + END)
+        elif self._upstream is None:
+            task = asyncio.get_running_loop().create_task(self._connect(path))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        else:
+            case, contender, kind, number = path
+            self._upstream.start(self.transport.write, _handler(case, contender))
+            self._upstream.transport.write(request(kind, number))
+
+    async def _connect(self, path: list[str]) -> None:
+        loop = asyncio.get_running_loop()
+        _, self._upstream = await loop.create_connection(FromUpstream, "127.0.0.1", self._port)
+        self.respond(path)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Close the other side too."""
+        if self._upstream:
+            self._upstream.transport.close()
+
+
+def _handler(case: str, contender: str) -> Callable[[bytes], bytes]:
+    return handlers.handler(handlers.CASES[int(case)], contender.replace("%20", " "))
+
+
+class FromUpstream(asyncio.Protocol):
+    """The gateway's connection to upstream."""
+
+    transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def start(self, write: Callable[[bytes], object], handle: Callable[[bytes], bytes]) -> None:
+        """Get ready for a response."""
+        self._write, self._handle = write, handle
+        self._body = Body()
+        write(HEAD)
+
+    def data_received(self, data: bytes) -> None:
+        """Handle what has arrived, and send it on in one write."""
+        out = b""
+        arrived = self._body.feed(data)
+        if arrived and (handled := self._handle(arrived)):
+            out = chunk(handled)
+        if self._body.ended:
+            out += END
+        if out:
+            self._write(out)
+
+
+def bodies(folder: Path) -> dict[str, list[bytes]]:
+    """Return what upstream has to send, each body as it is sent: whole responses, and streams of 200 lines."""
+    responses = (folder / "responses.ndjson").read_bytes().splitlines()
+    lines = (folder / "deltas.ndjson").read_bytes().splitlines(keepends=True)
+    last = next(line for line in reversed(lines) if handlers.COST in line)
+    plain = [line for line in lines if handlers.COST not in line]
+    streams = [
+        b"".join([*plain[start : start + LINES - 1], last]) for start in range(0, len(plain) - LINES + 2, LINES - 1)
+    ]
+    return {"whole": responses, "stream": streams}
+
+
+def on_the_wire(body: bytes) -> bytes:
+    """Return a body in the chunks that it is sent in."""
+    return b"".join(chunk(body[at : at + STREAM_CHUNK]) for at in range(0, len(body), STREAM_CHUNK))
+
+
+async def serve(make: Callable[[], Server]) -> None:
+    """Serve on loopback, on a port that is printed."""
+    server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+def main() -> None:
+    """Serve as one of the two."""
+    kind, argument = sys.argv[1:]
+    if kind == "upstream":
+        plain = bodies(Path(argument))
+        sent = {"whole": [chunk(body) for body in plain["whole"]], "stream": plain["stream"]}
+        sent["streams"] = [on_the_wire(body) for body in plain["stream"]]
+        asyncio.run(serve(lambda: Upstream(sent)))
+    else:
+        port = int(argument)
+        asyncio.run(serve(lambda: Gateway(port)))
+
+
+if __name__ == "__main__":
+    main()
