@@ -1,0 +1,52 @@
+"""Where the histograms are cut: at round numbers, few enough to be seen at once."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatcodec.cli._report import edges_between
+
+from .commands import call, written
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@pytest.mark.parametrize(
+    ("least", "largest", "edges"),
+    [
+        (1, 20, [2, 5, 10, 20]),
+        (0.3, 45, [0.5, 1, 2, 5, 10, 20]),
+        (0, 10, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
+        (90, 130, [95, 100, 105, 110, 115, 120, 125, 130]),
+        (-1, 1, [-0.8, -0.6, -0.4, -0.2, 0, 0.2, 0.4, 0.6, 0.8, 1]),
+        (7, 7, [7]),
+        (0, 0, [0]),
+        (1e-9, 1e3, [1e-9 * factor for factor in (2, 10, 50, 200, 1e3, 5e3, 2e4, 1e5, 5e5, 2e6, 1e7, 5e7)]),
+    ],
+)
+def test_edges_are_round(least: float, largest: float, edges: list[float]) -> None:
+    found = edges_between(least, largest)
+    assert found[: len(edges)] == pytest.approx(edges)
+    assert len(found) <= 20
+
+
+@given(FINITE, FINITE)
+def test_edges_rise_between_the_least_and_the_largest(one: float, other: float) -> None:
+    least, largest = sorted((one, other))
+    edges = edges_between(least, largest)
+    assert 1 <= len(edges) <= 20
+    assert all(low < high for low, high in pairwise(edges))
+    assert edges == [largest] or least < edges[0] <= edges[-1] <= largest
+
+
+def test_values_that_are_all_the_same_make_one_bar(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out = call(capfd, "stats", written(tmp_path / "same.ndjson", *[b'{"cost":0}'] * 3)).out
+    assert [line.split()[-1] for line in out.splitlines() if "%" in line] == ["0.0%", "100.0%"]
