@@ -28,9 +28,7 @@ COUNTS = {"deltas": 4000, "responses": 1000}
 
 def main() -> None:
     """Measure what the arguments ask for."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench", description="Measure chatcodec beside its peers."
-    )
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure chatcodec beside its peers.")
     parser.add_argument("--quick", action="store_true", help="few rounds on a part of the corpus, and write no files")
     parser.add_argument("--only", default="", metavar="REGEX", help="only workloads whose names match; write no files")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")

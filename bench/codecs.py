@@ -16,7 +16,7 @@ import simdjson
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from bench.measure import Contender, Workload, as_record, each, one_by_one
+from bench.measure import Contender, Workload, as_record, each, one_by_one, own_code
 from chatcodec import ChatCompletionResponse, Envelope, json, msgpack, transcode
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _patches(corpus: str, lines: list[bytes], packed: list[bytes]) -> Iterator[W
 
 
 def _patch(patch: Call) -> Call:
-    return lambda message: patch(message, session_id=SESSION, latency=12.5)
+    return own_code(lambda message: patch(message, session_id=SESSION, latency=12.5))
 
 
 def _assign_keys(decode: Call, encode: Call) -> Call:
@@ -158,7 +158,7 @@ def _assign_keys(decode: Call, encode: Call) -> Call:
         fields["latency"] = 12.5
         return encode(fields)
 
-    return assign
+    return own_code(assign)
 
 
 def _assign_attributes(decode: Call, encode: Call) -> Call:
@@ -168,12 +168,12 @@ def _assign_attributes(decode: Call, encode: Call) -> Call:
         record.latency = 12.5
         return encode(record)
 
-    return assign
+    return own_code(assign)
 
 
 def _through(decoder: Any, encoder: Any) -> Call:
     decode, encode = decoder.decode, encoder.encode
-    return lambda message: encode(decode(message))
+    return own_code(lambda message: encode(decode(message)))
 
 
 def _encode_into(encoder: Any, codec: Any, records: list[Any]) -> list[Contender]:
@@ -193,7 +193,7 @@ def _encode_into(encoder: Any, codec: Any, records: list[Any]) -> list[Contender
 
 
 def _into(encode_into: Call, buffer: bytearray) -> Call:
-    return lambda record: encode_into(record, buffer)
+    return own_code(lambda record: encode_into(record, buffer))
 
 
 def _model_dump(model: Model) -> str:

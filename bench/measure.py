@@ -13,7 +13,8 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import msgspec
 
@@ -21,6 +22,9 @@ from chatcodec import ChatCompletionResponse, DecodeError, json, msgpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass
@@ -103,7 +107,18 @@ def each(function: Callable[[Any], Any], items: list[Any]) -> Callable[[], None]
         for item in items:
             function(item)
 
-    return run
+    return own_code(run)
+
+
+def own_code(function: Callable[P, R]) -> Callable[P, R]:
+    """Return `function` with code of its own.
+
+    Since CPython 3.11 a place in the code remembers what it called last. Where contenders shared the place, each
+    would find it prepared for another one, which costs a Python function 20 ns a call and a C function nothing.
+    """
+    assert isinstance(function, FunctionType)  # noqa: S101
+    function.__code__ = function.__code__.replace()
+    return function
 
 
 def one_by_one(name: str, function: Callable[[Any], Any], items: list[Any]) -> Contender:

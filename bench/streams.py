@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow.json
 from aiohttp.base_protocol import BaseProtocol
 
-from bench.measure import Contender, Workload, as_record
+from bench.measure import Contender, Workload, as_record, each, own_code
 from chatcodec import ChatCompletionResponse, Envelope, frames, json, msgpack, ndjson
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _stream(name: str, read: Read, chunks: list[bytes]) -> Contender:
         for _ in read(chunks):
             pass
 
-    return Contender(name, run, lambda: (record for batch in read(chunks) for record in batch))
+    return Contender(name, own_code(run), lambda: (record for batch in read(chunks) for record in batch))
 
 
 def _ours(stream: Any, type: Any) -> Read:
@@ -95,7 +95,7 @@ def _ours(stream: Any, type: Any) -> Read:
             yield decoder.feed(chunk)
         yield decoder.finish()
 
-    return read
+    return own_code(read)
 
 
 def _lines_limit(name: str, whole: bytes, size: int, type: Any) -> Contender:
@@ -117,12 +117,7 @@ def _lines_limit(name: str, whole: bytes, size: int, type: Any) -> Contender:
 
 def _each_message(name: str, messages: list[bytes]) -> Contender:
     decode = msgspec.msgpack.Decoder(ChatCompletionResponse).decode
-
-    def run() -> None:
-        for message in messages:
-            decode(message)
-
-    return Contender(name, run, lambda: map(decode, messages))
+    return Contender(name, each(decode, messages), lambda: map(decode, messages))
 
 
 def _peers(type: Any) -> dict[str, Read]:
@@ -257,7 +252,7 @@ def _files(corpus: str, whole: bytes, count: int, path: Path) -> Iterator[Worklo
                 for line in file:
                     decode(line)
 
-        return run
+        return own_code(run)
 
     def iterate(records: Callable[[], Iterable[Any]]) -> Callable[[], None]:
         def run() -> None:
