@@ -199,19 +199,23 @@ class StreamDecoder(Generic[T]):
         for begin, stop, message in self._cut(self._pos, end):
             self._index += 1
             self._pos = stop
-            if not message:
-                continue
-            try:
-                self._records.append(self._decode(message))
-                continue
-            except Exception as error:
-                # Its frames would keep the chunk alive as long as somebody keeps the error.
-                failure = error.with_traceback(None)
-            # Out of the except clause, or the failure with the data in it would be the context of what is raised.
-            cause = decode_error(failure)
-            if not isinstance(cause, DecodeError):
-                raise cause
-            self._refuse(begin, str(cause), message, cause)
+            if message:
+                self._decode_message(begin, message)
+
+    def _decode_message(self, begin: int, message: bytes) -> None:
+        """Decode the message of the record at `_data[begin]`; what is behind it must be next already."""
+        try:
+            self._records.append(self._decode(message))
+        except Exception as error:
+            # Its frames would keep the chunk alive as long as somebody keeps the error.
+            failure = error.with_traceback(None)
+        else:
+            return
+        # Out of the except clause, or the failure with the data in it would be the context of what is raised.
+        cause = decode_error(failure)
+        if not isinstance(cause, DecodeError):
+            raise cause
+        self._refuse(begin, str(cause), message, cause)
 
     def _refuse(self, begin: int, reason: str, data: bytes, cause: Exception | None = None) -> None:
         """Tell of the bad record at `_data[begin]`; what is behind it must be next already."""

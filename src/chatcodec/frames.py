@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from . import _stream, msgpack
-from ._stream import BATCH_BYTES, T
+from ._stream import T
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from typing_extensions import Buffer
 
@@ -79,7 +79,7 @@ class StreamDecoder(_stream.StreamDecoder[T]):
                     return []
                 tail = self._tail
                 run = tail + data if type(tail) is bytes else b"".join((tail, data))
-                messages, end, wanted = _cut_whole(run, 0, size)
+                messages, end, wanted = _cut_whole(run)
                 if wanted <= self._limit + 4:
                     try:
                         records = self._decode_whole(messages)
@@ -107,27 +107,21 @@ class StreamDecoder(_stream.StreamDecoder[T]):
     def _decode_batch(self) -> bool:
         if self._skip and not self._pass_frame():
             return False
+        # One frame at a time: to cut a batch again behind every error would cost the square of its frames.
         data, start = self._data, self._pos
-        # No frame that ends in this window is too long, so that none of them needs a look.
-        window = min(len(data), start + min(BATCH_BYTES, self._limit + 4))
-        messages, end, self._wanted = _cut_whole(data, start, window)
-        if not messages:
-            end = start + self._wanted
-            if self._wanted - 4 > self._limit:
-                self._refuse_long(start)
-                return True
-            if end > len(data):
-                return False
-            messages = [data[start + 4 : end]]
-        self._decode_run(messages, end)
+        begin = start + 4
+        self._wanted = 4 + _HEADER.unpack_from(data, start)[0] if begin <= len(data) else 4
+        end = start + self._wanted
+        if self._wanted - 4 > self._limit:
+            self._refuse_long(start)
+            return True
+        if end > len(data):
+            return False
+        self._index += 1
+        self._pos = end
+        if end > begin:
+            self._decode_message(start, data[begin:end])
         return True
-
-    def _cut(self, start: int, end: int) -> Iterator[tuple[int, int, bytes]]:
-        while start < end:
-            begin = start
-            (length,) = _HEADER.unpack_from(self._data, begin)
-            start = begin + 4 + length
-            yield begin, start, self._data[begin + 4 : start]
 
     def _refuse_long(self, start: int) -> None:
         length = self._wanted - 4
@@ -156,20 +150,21 @@ class StreamDecoder(_stream.StreamDecoder[T]):
         self._refuse(0, reason, data)
 
 
-def _cut_whole(data: bytes, start: int, end: int) -> tuple[list[bytes], int, int]:
-    """Return the messages of the whole frames in `data[start:end]`, where the last one ends, and the next one's size.
+def _cut_whole(data: bytes) -> tuple[list[bytes], int, int]:
+    """Return the messages of the whole frames in `data`, where the last one ends, and the size of the next one.
 
     The size is that of a header where the header is not whole either.
     """
     messages: list[bytes] = []
     unpack = _HEADER.unpack_from
-    begin = start + 4
-    while begin <= end:
-        stop = begin + unpack(data, begin - 4)[0]
-        if stop > end:
-            return messages, begin - 4, stop - begin + 4
-        messages.append(data[begin:stop])
-        begin = stop + 4
+    size = len(data)
+    begin = 4
+    while begin <= size:
+        end = begin + unpack(data, begin - 4)[0]
+        if end > size:
+            return messages, begin - 4, end - begin + 4
+        messages.append(data[begin:end])
+        begin = end + 4
     return messages, begin - 4, 4
 
 

@@ -84,7 +84,7 @@ class StreamDecoder(_stream.StreamDecoder[T]):
                 # Of a large chunk a copy costs more than a view.
                 run = self._tail + data[:end] if end < _LARGE else b"".join((self._tail, memoryview(data)[:end]))
                 try:
-                    records = list(map(self._decode, BytesIO(run))) if self._short else self._decode_whole(run)
+                    records = list(map(self._decode, BytesIO(run))) if self._short else self._decode_long(run)
                 except Exception:  # noqa: S110
                     pass  # told with its place by the long way, and not as the context of what that raises
                 else:
@@ -95,15 +95,18 @@ class StreamDecoder(_stream.StreamDecoder[T]):
                     return records
         return super().feed(data)
 
-    def _decode_whole(self, run: bytes | bytearray) -> list[T]:
-        if self._decode is bytes:
-            return _split(run)  # type: ignore[return-value]
+    def _decode_long(self, run: bytes | bytearray) -> list[T]:
         # decode_lines() takes two records on a line, and one spread over lines, so its result needs a proof. That
         # costs 150 ns a line, and saves 12 % of the whole at 2 kB a line; below 800 bytes it costs more than it saves.
-        if not self._short and (lines := _count_objects(run)):
+        if self._decode is not bytes and (lines := _count_objects(run)):
             records: list[T] = self._decoder.decode_lines(run)
             if len(records) == lines:
                 return records
+        return self._decode_whole(run)
+
+    def _decode_whole(self, run: bytes | bytearray) -> list[T]:
+        if self._decode is bytes:
+            return _split(run)  # type: ignore[return-value]
         # BytesIO makes each line as it is wanted, so that all of them use the same memory.
         return list(map(self._decode, BytesIO(run)))
 
