@@ -535,13 +535,17 @@ def test_digits_below_the_microsecond_are_rounded(codec: ModuleType) -> None:
 
 @codecs
 def test_the_depth_that_reads_depends_on_the_recursion_limit(codec: ModuleType) -> None:
+    """Up to 3.11 on Python's own, which programs set; from 3.12 on that of its C code, which they cannot."""
     deep = nested(codec, 150)
     assert codec.decode(deep).choices
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(len(inspect.stack(0)) + 100)
     try:
-        with pytest.raises(DecodeError, match="nested deeper"):
-            codec.decode(deep)
+        if sys.version_info < (3, 12):
+            with pytest.raises(DecodeError, match="nested deeper"):
+                codec.decode(deep)
+        else:
+            assert codec.decode(deep).choices
     finally:
         sys.setrecursionlimit(limit)
 

@@ -10,7 +10,7 @@ Frames of length 0 are keep-alives.
 from __future__ import annotations
 
 from struct import Struct as Layout
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -80,9 +80,9 @@ class StreamDecoder(_stream.StreamDecoder[T]):
                 tail = self._tail
                 run = tail + data if type(tail) is bytes else b"".join((tail, data))
                 messages, end, wanted = _cut_whole(run)
-                if wanted <= self._limit + 4:
+                if wanted <= self._limit + 4 and all(messages):
                     try:
-                        records = self._decode_whole(messages)
+                        records: list[Any] = messages if self._decode is bytes else list(map(self._decode, messages))
                     except Exception:  # noqa: S110
                         pass  # told with its place by the long way, and not as the context of what that raises
                     else:
@@ -92,11 +92,6 @@ class StreamDecoder(_stream.StreamDecoder[T]):
                         self._index += len(records)
                         return records
         return super().feed(data)
-
-    def _decode_whole(self, run: list[bytes]) -> list[T]:
-        if not all(run):
-            raise ValueError
-        return run if self._decode is bytes else list(map(self._decode, run))  # type: ignore[return-value]
 
     def _can_be_ordinary(self) -> bool:
         return not self._skip
