@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 import chatcodec
-from chatcodec import ChatCompletionResponse, DecodeError, RecordError, ValidationError, ndjson
+from chatcodec import ChatCompletionResponse, DecodeError, RecordError, ValidationError, _errors, ndjson
 
 from .wire import CODECS
 
@@ -83,6 +83,29 @@ def test_the_error_of_bad_text_does_not_carry_the_text() -> None:
     with pytest.raises(DecodeError, match=r"^text is not valid UTF-8$") as caught:
         chatcodec.json.decode(b'{"sessionId":"%b\xff"}' % SECRET.encode())
     assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: chatcodec.json.decode(b'{"sessionId":"\xff"}'),
+        lambda: chatcodec.json.encode(ChatCompletionResponse(session_id="\ud800")),
+        lambda: chatcodec.json.decode(b'{"checked":"x"}', Picky),
+    ],
+)
+def test_an_error_that_takes_the_place_of_another_leaves_it_behind(call: Any) -> None:
+    with pytest.raises(msgspec.MsgspecError) as caught:
+        call()
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+def test_a_map_that_is_a_key_is_a_decode_error() -> None:
+    for message in (b"\x81\xa7choices\x91\x81\xa1a\x81\x80\x02", b"\x81\xa7choices\x91\x81\x80\x02"):
+        with pytest.raises(DecodeError):
+            chatcodec.msgpack.decode(message)
+    with pytest.raises(DecodeError, match="a map is a key"):
+        _errors.raise_decode_error(TypeError("unhashable type: 'dict'"))
 
 
 def bad_record() -> RecordError:

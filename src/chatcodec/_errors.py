@@ -9,12 +9,30 @@ from __future__ import annotations
 import re
 from typing import Any, NoReturn
 
-from msgspec import DecodeError, EncodeError, ValidationError
+from msgspec import DecodeError, EncodeError, MsgspecError, ValidationError
 
 # The messages of msgspec that quote a value, which types with enums, literals, tags and closed fields can raise.
 _QUOTING = r"(Invalid enum value|Invalid value|Object contains unknown field) "
 # The path at a message's end. It holds names of the type's fields and indices, never a key of the data.
 _PATH = r" - at `[^`]*`(?: in `[^`]*`)?\Z"
+
+Table = list[tuple[type[Exception], type[MsgspecError], str]]
+
+# What msgspec lets out beside its own errors, the narrower kinds first, and what it is to readers and to writers.
+_UNREADABLE: Table = [
+    (UnicodeError, DecodeError, "text is not valid UTF-8"),
+    (RecursionError, DecodeError, "nested deeper than the recursion limit"),
+    (MemoryError, DecodeError, "a declared length is beyond the memory"),
+    (ValueError, ValidationError, "a value is out of range"),
+    (OverflowError, ValidationError, "a value is out of range"),
+]
+_UNWRITABLE: Table = [
+    (UnicodeError, EncodeError, "text holds a lone surrogate"),
+    (RecursionError, EncodeError, "a cycle, or nested deeper than the recursion limit"),
+    (ValueError, EncodeError, "a value is beyond what the format can hold"),
+    (OverflowError, EncodeError, "a value is beyond what the format can hold"),
+    (AttributeError, EncodeError, "a field has been deleted"),
+]
 
 
 class RecordError(DecodeError):
@@ -64,22 +82,16 @@ RecordError.__module__ = "chatcodec"
 
 def raise_decode_error(error: Exception) -> NoReturn:
     """Raise what a reader of bad input is to see in place of `error`, or `error` itself."""
-    raise decode_error(error) from error.__cause__
+    _raise(decode_error(error), error)
 
 
 def decode_error(error: Exception) -> Exception:
     """Return `error` if it may leave the package, else the `DecodeError` that says the same without the data."""
     if isinstance(error, ValidationError):
         return _without_quotes(error)
-    if isinstance(error, UnicodeError):
-        return DecodeError("text is not valid UTF-8")
-    if isinstance(error, RecursionError):
-        return DecodeError("nested deeper than the recursion limit")
-    if isinstance(error, MemoryError):
-        return DecodeError("a declared length is beyond the memory")
-    if isinstance(error, (ValueError, OverflowError)) and not isinstance(error, DecodeError):
-        return ValidationError("a value is out of range")
-    return error
+    if isinstance(error, TypeError) and str(error).startswith("unhashable"):
+        return DecodeError("a map is a key of a map")  # MessagePack, up to msgspec 0.21
+    return error if isinstance(error, DecodeError) else _replaced(error, _UNREADABLE)
 
 
 def _without_quotes(error: ValidationError) -> ValidationError:
@@ -99,19 +111,26 @@ def _without_quotes(error: ValidationError) -> ValidationError:
 
 def raise_encode_error(error: Exception) -> NoReturn:
     """Raise what a writer is to see in place of `error`, or `error` itself."""
-    raise encode_error(error) from error.__cause__
+    _raise(encode_error(error), error)
+
+
+def _raise(result: Exception, error: Exception) -> NoReturn:
+    if result is error:
+        raise error
+    try:
+        raise result from None
+    finally:
+        # It would be `error`, which can hold the data: a UnicodeDecodeError has all of it.
+        result.__context__ = None
 
 
 def encode_error(error: Exception) -> Exception:
     """Return `error` if it may leave the package, else the `EncodeError` that says the same without the data."""
-    if isinstance(error, EncodeError):
-        return error
-    if isinstance(error, UnicodeError):
-        return EncodeError("text holds a lone surrogate")
-    if isinstance(error, RecursionError):
-        return EncodeError("a cycle, or nested deeper than the recursion limit")
-    if isinstance(error, (ValueError, OverflowError)):
-        return EncodeError("a value is beyond what the format can hold")
-    if isinstance(error, AttributeError):
-        return EncodeError("a field has been deleted")
+    return error if isinstance(error, EncodeError) else _replaced(error, _UNWRITABLE)
+
+
+def _replaced(error: Exception, table: Table) -> Exception:
+    for kind, result, text in table:
+        if isinstance(error, kind):
+            return result(text)
     return error
