@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import doctest
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+PYTHON = [text for language, text in BLOCKS if language == "python"]
 SETUP, TEST, *COMMANDS = [text for language, text in BLOCKS if language == "sh"]
 
 
@@ -52,10 +56,21 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
 
 
 def test_the_sessions_do_what_they_say() -> None:
-    text = "".join(text for language, text in BLOCKS if language == "python")
+    text = "".join(text for text in PYTHON if text.startswith(">>> "))
     test = doctest.DocTestParser().get_doctest(text, {}, "README.md", str(README), 0)
     assert len(test.examples) > 20
     assert doctest.DocTestRunner().run(test).failed == 0
+
+
+def test_the_recipes_print_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = ModuleType("readme")
+    monkeypatch.setitem(sys.modules, "readme", readme)  # where frameworks look for the types of handlers
+    for text in PYTHON:
+        if not text.startswith(">>> "):
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                exec(compile(text, "README.md", "exec"), vars(readme))  # noqa: S102
+            assert printed.getvalue().splitlines() == re.findall(r"^ *print\(.*\)  # (.*)$", text, re.MULTILINE)
 
 
 def test_the_first_command_sets_up_and_shows_the_sample(clone: Path) -> None:

@@ -1,0 +1,319 @@
+r"""Streams of server-sent events (``text/event-stream``): one record an event, ``data: [DONE]`` at the end.
+
+How a stream is cut into chunks never matters: any cut gives the same records and the same errors.
+
+Lines and fields are those of the WHATWG HTML standard, section 9.2: ``\n``, ``\r\n`` and ``\r`` end a line, a blank
+line ends an event, the ``data`` lines of an event are joined with ``\n``, comments and other fields are skipped,
+and so is a byte order mark at the very start. Events without data, or with nothing but white space in it, are
+keep-alives. An event of the type ``error`` is a bad record, whatever it holds; no other type means anything here.
+
+``data: [DONE]`` is the clean end. A connection that is lost between two events looks like any other end, so a
+stream whose last event is a record ends in a `RecordError`. Who reads from a provider that sends no such end adds
+it: ``decoder.feed(DONE)`` before ``finish()``, or ``iter_decode(itertools.chain(chunks, [DONE]))``. Behind an event
+that was told as bad the end is not asked for: providers close the stream there. What follows ``[DONE]`` is read as
+before, so that streams recorded one behind the other read as one.
+
+The standard drops an event that the stream ends in. Here it is decoded, as the last line without a newline is:
+some servers end in ``data: [DONE]`` and no blank line, and a record that was cut does not decode.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from . import _sinks, _stream, json
+from ._stream import BATCH_BYTES, T
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+
+    from typing_extensions import Buffer
+
+__all__ = ["DONE", "StreamDecoder", "aiter_decode", "aiter_encode", "encode", "iter_decode"]
+
+# The event that ends a stream, to be written behind the last record.
+DONE: bytes = b"data: [DONE]\n\n"
+
+_BOM = b"\xef\xbb\xbf"
+_BLANK = b" \t\r\n"
+_DONE_DATA = b"[DONE]"
+_LINE_ENDS = (b"\n", b"\r")
+_LF, _CR = b"\n\r"
+# The end of a line and the blank line behind it, whose own end may be "\r\n"; behind a line "\r\n" is one end.
+_PAIRS = (b"\n\r", b"\n\n", b"\r\r")
+
+
+class StreamDecoder(_stream.StreamDecoder[T]):
+    r"""Decode a stream of server-sent events, from chunks of any size.
+
+    The `data` of its errors is the event's data, or the first bytes of an event that is too long.
+
+    Args:
+        type: what an event's data is decoded as: `ChatCompletionResponse`, `Envelope`, a Struct of your own,
+            `msgspec.Raw` (a view of data whose syntax was checked), or `bytes` (the data as it came, unchecked).
+        max_record_bytes: a longer event, its comments and line ends counted, is one bad record, told as soon as it
+            is known, and is skipped without being held; ``None`` for no limit.
+        on_error: is called with the `RecordError` of each bad record, in place of raising it.
+
+    Raises:
+        ValueError: `max_record_bytes` is below 1.
+
+    >>> decoder = StreamDecoder()
+    >>> [record.cost for record in decoder.feed(b': hello\n\ndata: {"cost":1}\n\ndata: {"co')]
+    [1.0]
+    >>> decoder.buffered
+    10
+    >>> [record.cost for record in decoder.feed(b'st":2}\n\n')]
+    [2.0]
+    >>> decoder.finish()
+    Traceback (most recent call last):
+    chatcodec.RecordError: event 4 at offset 45: stream ended without [DONE]
+    """
+
+    _unit = "event"
+    _format = msgspec.json
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._at_start = True
+        self._skipping = False
+        self._after_cr = False
+        self._owes_done = False
+
+    def feed(self, data: Buffer) -> list[T]:
+        """Take the next chunk, of any size, and return the records that it completed.
+
+        Raises:
+            RecordError: an event is bad, and there is no `on_error`. The records before it are in its `records`.
+                The chunk has been taken; the next call, with ``b""`` if need be, goes on behind it.
+            TypeError: `data` has no buffer.
+        """
+        if self._ordinary and type(data) is bytes:
+            tail = self._tail
+            end = (data.rfind(b"\n\n") + 1 or -1) + 1
+            rest = data[end:]
+            if _CR in rest:
+                end = _last_end(data, 0, len(data))
+                rest = data[end:]
+            size = len(tail) + (end or len(data))
+            # Where a line has just ended, its blank line may be cut in two.
+            if size <= self._limit and len(rest) <= self._limit and (end or tail[-1:] not in _LINE_ENDS):
+                if not end:
+                    self._hold(data)
+                    return []
+                try:
+                    records = self._decode_whole(bytes(tail + data[:end]))
+                except Exception:
+                    return super().feed(data)
+                self._tail = rest
+                self._offset += size
+                self._index += len(records)
+                return records
+        return super().feed(data)
+
+    def _decode_whole(self, run: bytes) -> list[T]:
+        messages = _split(run)
+        if self._decode is bytes and (_DONE_DATA in messages[:-1] or not all(map(bytes.strip, messages))):
+            raise ValueError
+        done = messages[-1] == _DONE_DATA
+        if done:
+            messages.pop()
+        records = messages if self._decode is bytes else list(map(self._decode, messages))
+        self._owes_done = not done
+        self._index += done
+        return records  # type: ignore[return-value]
+
+    def _can_be_ordinary(self) -> bool:
+        return not (self._at_start or self._skipping or self._after_cr)
+
+    def _completes(self, chunk: bytes) -> bool:
+        tail = self._tail
+        return bool(
+            self._skipping
+            or self._at_start
+            or len(tail) + len(chunk) > self._limit
+            or (tail[-1:] in _LINE_ENDS and chunk[:1] in _LINE_ENDS)
+            or _find_end(chunk, 0, len(chunk))[1]
+        )
+
+    def _decode_batch(self) -> bool:
+        if (self._at_start and not self._pass_bom()) or (self._skipping and not self._pass_event()):
+            return False
+        if self._pass_blank_lines():
+            return True
+        data, start = self._data, self._pos
+        # No event that ends in this window is too long, so that none of them needs a look.
+        window = start + min(BATCH_BYTES, self._limit + 1)
+        end = _last_end(data, start, window)
+        if not end:
+            stop, end = _find_end(data, window - 1, len(data))
+            if stop - start > self._limit:
+                self._refuse_long(start, end)
+                return True
+            if not end:
+                return False
+        self._look_for_cr(end)
+        self._decode_run(data[start:end], end)
+        return True
+
+    def _cut(self, start: int, end: int) -> Iterator[tuple[int, int, bytes]]:
+        while start < end:
+            begin = start
+            start = _event_end(self._data, begin, end)
+            kind, message = _parse(self._data[begin:start])
+            failed = kind == b"error"
+            if failed or message == _DONE_DATA or not message.strip(_BLANK):
+                self._owes_done &= message != _DONE_DATA
+                yield begin, start, b""
+            else:
+                self._owes_done = True
+                yield begin, start, message
+            # The caller has counted it and gone behind it by now.
+            if failed:
+                self._refuse(begin, "an event of the type error", message)
+
+    def _refuse(self, begin: int, reason: str, data: bytes, cause: Exception | None = None) -> None:
+        self._owes_done = False
+        super()._refuse(begin, reason, data, cause)
+
+    def _refuse_long(self, start: int, end: int) -> None:
+        self._index += 1
+        self._skip_to(end)
+        self._refuse(start, f"longer than the limit of {self._limit} bytes", self._data[start : self._pos])
+
+    def _pass_event(self) -> bool:
+        """Go behind the end of an event that is skipped; return False if that is still to come."""
+        self._skip_to(_find_end(self._data, self._pos, len(self._data))[1])
+        return not self._skipping
+
+    def _skip_to(self, end: int) -> None:
+        """Go to `end`, or, where the end is still to come, as far as it cannot have begun."""
+        self._skipping = not end
+        self._pos = end or len(self._data) - self._data.endswith(_LINE_ENDS)
+        self._look_for_cr(end)
+
+    def _pass_blank_lines(self) -> bool:
+        """Go behind blank lines between events, each of them a keep-alive; return False if there are none."""
+        if self._after_cr and not self._pos:
+            self._after_cr = False
+            self._pos = int(self._data.startswith(b"\n"))
+        start = self._pos
+        while self._data[self._pos : self._pos + 1] in _LINE_ENDS:
+            self._pos = _event_end(self._data, self._pos, len(self._data))
+            self._index += 1
+            self._look_for_cr(self._pos)
+        return self._pos > start
+
+    def _look_for_cr(self, end: int) -> None:
+        r"""Note whether the event that ends there ends in a ``\r`` whose ``\n`` may be in the next chunk."""
+        self._after_cr = end == len(self._data) and self._data.endswith(b"\r")
+
+    def _pass_bom(self) -> bool:
+        """Go behind a byte order mark; return False if one may still be to come."""
+        if len(self._data) < len(_BOM) and _BOM.startswith(self._data):
+            return False
+        self._at_start = False
+        if self._data.startswith(_BOM):
+            self._pos = len(_BOM)
+        return True
+
+    def _end(self) -> None:
+        if self._tail:
+            self._data, self._tail = bytes(self._tail), b""
+            self._decode_one_by_one(len(self._data))
+        if self._owes_done:
+            self._index += 1
+            self._refuse(self._pos, "stream ended without [DONE]", b"")
+
+
+def _last_end(data: bytes, start: int, stop: int) -> int:
+    r"""Return where the last event in `data[start:stop]` ends, with the ``\n`` of a last ``\r\n``; 0 for none."""
+    found = -1
+    for pair in _PAIRS if _CR in data else _PAIRS[1:2]:
+        found = max(found, data.rfind(pair, max(found, start), stop))
+    if found < 0:
+        return 0
+    return found + (3 if data[found + 1 : found + 3] == b"\r\n" else 2)
+
+
+def _find_end(data: bytes, start: int, stop: int) -> tuple[int, int]:
+    """Return where the first blank line behind a line in `data[start:stop]` begins and ends; else `stop` and 0."""
+    found = stop
+    for pair in _PAIRS if data.find(b"\r", start, stop) >= 0 else _PAIRS[1:2]:
+        at = data.find(pair, start, min(found + 1, stop))
+        found = at if at >= 0 else found
+    if found == stop:
+        return stop, 0
+    return found + 1, found + (3 if data[found + 1 : found + 3] == b"\r\n" else 2)
+
+
+def _event_end(data: bytes, begin: int, end: int) -> int:
+    """Return where the event ends that begins at `begin`, a blank line alone included; `end` if not before."""
+    if data[begin] in (_LF, _CR):
+        return begin + (2 if data[begin : begin + 2] == b"\r\n" else 1)
+    return _find_end(data, begin, end)[1] or end
+
+
+def _split(run: bytes) -> list[bytes]:
+    """Return the data of events that are one ``data: `` line each; raise `ValueError` if one is not."""
+    end = b"\n\n" if run.endswith(b"\n\n") else b"\r\n\r\n"
+    if not (run.startswith(b"data: ") and run.endswith(end)):
+        raise ValueError
+    messages = run[6 : -len(end)].split(end + b"data: ")
+    # One look at all of them: count() of the line ends would take four times as long.
+    text = b"".join(messages)
+    if _LF in text or _CR in text:
+        raise ValueError
+    return messages
+
+
+def _parse(event: bytes) -> tuple[bytes, bytes]:
+    """Return the type and the data of an event."""
+    kind = b""
+    data = []
+    # Of bytes, splitlines() takes the three line ends of the standard and no other.
+    for line in event.splitlines():
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            data.append(value.removeprefix(b" "))
+        elif name == b"event":
+            kind = value.removeprefix(b" ")
+    return kind, b"\n".join(data)
+
+
+iter_decode = StreamDecoder.iter_decode
+aiter_decode = StreamDecoder.aiter_decode
+
+
+def encode(records: Iterable[msgspec.Struct | msgspec.Raw | bytes]) -> bytes:
+    r"""Encode `records`, or messages encoded already, as events. `DONE` is yours to write behind the last.
+
+    Raises:
+        msgspec.EncodeError: a record cannot be written, or a message is blank, holds a line end, or is the
+            ``[DONE]`` that would end the stream. The text has the record's number, from 1.
+        TypeError: a record holds an object of a type that has no encoding, or is an `Envelope`.
+
+    >>> from chatcodec import ChatCompletionResponse
+    >>> encode([ChatCompletionResponse(cost=0.25), b'{"cost":1.00}']) + DONE
+    b'data: {"cost":0.25}\n\ndata: {"cost":1.00}\n\ndata: [DONE]\n\n'
+    """
+    messages = _stream.encode_all(records, json.encode)
+    for number, message in enumerate(messages, 1):
+        if b"\n" in message or b"\r" in message:
+            raise _stream.not_encoded(number, "a line end in it would end the data")
+        if message == _DONE_DATA:
+            raise _stream.not_encoded(number, "[DONE] would end the stream")
+        if not message.strip(_BLANK):
+            raise _stream.not_encoded(number, "blank data is no record")
+    return b"".join([b"data: %b\n\n" % message for message in messages])
+
+
+def aiter_encode(records: AsyncIterable[msgspec.Struct | msgspec.Raw | bytes]) -> AsyncIterator[bytes]:
+    """Encode records as they come, with `DONE` behind the last: an async iterator over chunks.
+
+    What is ready goes into one chunk, some 16 KiB at most, and nothing waits for what is not. The iterator raises
+    what `records` raises and what `encode` does, behind the chunk of what came before, and then without `DONE`.
+    """
+    return _sinks.aiterate(records, encode, DONE)

@@ -1,0 +1,57 @@
+"""What never wakes the garbage collector, so that a large heap never adds to a gateway's latency."""
+
+from __future__ import annotations
+
+import gc
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from chatcodec import ChatCompletionResponse, Envelope, frames, json, msgpack, ndjson, sse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+RECORD = ChatCompletionResponse(generation_id="g-1", choices=[{"delta": {"text": "x"}}] * 3, cost=0.25)
+# Twice as many as the collector lets pass, so that records of them wake it.
+MANY = [RECORD] * 1400
+
+
+def collections(run: Callable[[], Any]) -> int:
+    """Count the collections, of any generation, while `run` is called over and over."""
+    count = 0
+
+    def note(phase: str, _: dict[str, int]) -> None:
+        nonlocal count
+        count += phase == "stop"
+
+    gc.collect()
+    gc.callbacks.append(note)
+    try:
+        for _ in range(50):
+            run()
+    finally:
+        gc.callbacks.remove(note)
+    return count
+
+
+@pytest.mark.parametrize("codec", [json, msgpack])
+def test_peek_and_patch_never_wake_the_collector(codec: ModuleType) -> None:
+    body = codec.encode(RECORD)
+    assert collections(lambda: [None for _ in range(100) if codec.peek(body)]) == 0
+    assert collections(lambda: [None for _ in range(100) if codec.patch(body, session_id="s-1", cost=None)]) == 0
+
+
+@pytest.mark.parametrize("stream", [ndjson, frames, sse])
+@pytest.mark.parametrize("type", [Envelope, bytes])
+def test_streams_of_envelopes_and_bytes_never_wake_the_collector(stream: ModuleType, type: Any) -> None:
+    feed = partial(stream.StreamDecoder(type).feed, stream.encode(MANY))
+    feed()
+    assert collections(feed) == 0
+
+
+@pytest.mark.parametrize("stream", [ndjson, frames, sse])
+def test_a_list_of_many_records_does(stream: ModuleType) -> None:
+    assert collections(partial(stream.StreamDecoder().feed, stream.encode(MANY))) > 0
