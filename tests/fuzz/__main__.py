@@ -1,0 +1,86 @@
+"""Coverage-guided fuzzing of every function and both streams.
+
+    python -m tests.fuzz FOLDER [OPTION...]     fuzz, with libFuzzer's options; FOLDER is what it starts from and grows
+    python -m tests.fuzz -merge=1 LESS FOLDER   take the inputs that cover all that FOLDER does
+    python -m tests.fuzz keep LESS              keep them in tests/corpus
+
+It stops at the first input that fails a check of `hostility`, and prints it in hexadecimal.
+"""
+
+from __future__ import annotations
+
+import sys
+from hashlib import sha256
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+import atheris  # type: ignore[import-not-found, import-untyped, unused-ignore]
+
+with atheris.instrument_imports(include=["chatcodec"]):  # pyright: ignore[reportAttributeAccessIssue]
+    from chatcodec import frames, json, msgpack, ndjson
+
+from tests.hostility import FOUND, STREAM, check_message, check_stream, found_inputs, saved_messages
+from tests.oddities import odd_records
+from tests.wire import CASES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LONGEST = 400
+
+
+def check(data: bytes) -> None:
+    """Check `data` as a message and as a stream, in both formats."""
+    random = Random(data)
+    try:
+        for codec in (json, msgpack):
+            check_message(codec, data)
+            places = random.choices(range(len(data) + 1), k=4)
+            check_stream(STREAM[codec], data, places, random.choice([None, None, 1, 8, 30]))
+    except BaseException:
+        sys.stdout.write(f"the input, in hexadecimal: {data.hex()}\n")
+        sys.stdout.flush()
+        raise
+
+
+def seeds() -> Iterable[bytes]:
+    """Yield what fuzzing starts from."""
+    yield from found_inputs()
+    yield from (message.data for message in saved_messages())
+    records = [case.record for case in CASES] + odd_records(Random(1), 20)
+    for module in (json, msgpack):
+        yield from (module.encode(record) for record in records)
+    for stream in (ndjson, frames):
+        yield from (stream.encode(records[at : at + 3]) for at in range(0, len(records), 3))
+
+
+def sow(folder: Path) -> None:
+    """Write what fuzzing starts from into `folder`."""
+    folder.mkdir(exist_ok=True)
+    for data in seeds():
+        if len(data) <= LONGEST:
+            (folder / sha256(data).hexdigest()[:16]).write_bytes(data)
+
+
+def keep(folder: Path) -> None:
+    """Keep what is in `folder` for the tests to replay."""
+    inputs = sorted((path.read_bytes() for path in folder.iterdir()), key=lambda data: (len(data), data))
+    FOUND.write_text("".join(f"{data.hex()}\n" for data in inputs if data), encoding="ascii")
+
+
+def main() -> None:
+    """Do what the module's text says."""
+    command, *paths = sys.argv[1:]
+    if command == "keep":
+        keep(Path(paths[0]))
+        return
+    if not any(option.startswith("-merge") for option in sys.argv):
+        sow(Path(command))
+    # Merging starts this command again and again.
+    again = f"{sys.executable} -m tests.fuzz"
+    atheris.Setup([again, *sys.argv[1:], f"-max_len={LONGEST}"], check)
+    atheris.Fuzz()  # ends the process
+
+
+main()

@@ -1,0 +1,118 @@
+"""What every hostile input has to pass: the corpus, and the checks that the tests and the fuzzer share."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+import chatcodec
+from chatcodec import ChatCompletionResponse, DecodeError, EncodeError, Envelope, json, msgpack, transcode
+
+from .test_stream import cut, outcome, outcome_of_callback, sorted_out
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+
+CORPUS = Path(__file__).parent / "corpus"
+FOUND = CORPUS / "found.txt"  # what the fuzzer kept: one input a line, in hexadecimal
+
+TYPES = [ChatCompletionResponse, Envelope, msgspec.Raw, bytes]
+TRANSCODERS = {json: transcode.json_to_msgpack, msgpack: transcode.msgpack_to_json}
+OTHER = {json: msgpack, msgpack: json}
+STREAM = {json: chatcodec.ndjson, msgpack: chatcodec.frames}
+
+
+@dataclass(frozen=True)
+class Message:
+    """A line of the corpus: what decode, peek, patch and transcoding do with `data`, by their letters."""
+
+    codec: ModuleType
+    verdict: str
+    data: bytes
+    name: str
+
+
+def saved_messages() -> Iterator[Message]:
+    """Yield the messages of the corpus."""
+    for name, codec in (("json", json), ("msgpack", msgpack)):
+        for line in (CORPUS / f"{name}.txt").read_text(encoding="ascii").splitlines():
+            if line and not line.startswith("#"):
+                data, _, what = line[5:].rpartition("  # ")
+                yield Message(codec, line[:4], ast.literal_eval(data), what)
+
+
+def found_inputs() -> list[bytes]:
+    """Return what the fuzzer kept."""
+    return [bytes.fromhex(line) for line in FOUND.read_text(encoding="ascii").split()]
+
+
+def asked(function: Callable[[Any], Any], given: Any) -> tuple[str, Any]:
+    """Return the letter of what `function` does with what is given, and its result; raise what may not come out."""
+    try:
+        return "y", function(given)
+    except DecodeError:
+        return "n", None
+    except EncodeError:
+        return "e", None
+
+
+def check_message(codec: ModuleType, data: bytes) -> str:
+    """Give `data` to every function of `codec`, check that they agree, and return the verdict."""
+    letters, results = zip(
+        *(asked(read, data) for read in (codec.decode, codec.peek, codec.patch, TRANSCODERS[codec])), strict=True
+    )
+    record, envelope, patched, transcoded = results
+    asked(codec.decode_choices, data)
+    if envelope is not None:
+        asked(codec.decode_choices, envelope.choices)
+    if record is not None:
+        assert envelope is not None
+        assert patched is not None or not is_utf8(data)  # patch alone reads unknown keys
+        check_same(record, codec.decode(patched or data))
+        check_same(record.choices, codec.decode_choices(envelope.choices))
+        check_same(
+            *(
+                (one.timestamp, one.generation_id, one.session_id, one.stream, one.cost, one.latency)
+                for one in (record, envelope)
+            )
+        )
+        written = codec.encode(record)
+        check_same(record, codec.decode(written))
+        assert codec.patch(written) == written
+    if record is not None and transcoded is not None:
+        arrived = OTHER[codec].decode(transcoded)
+        assert (arrived.session_id, arrived.stream) == (record.session_id, record.stream)
+        assert codec is msgpack or arrived == record
+    return "".join(letters)
+
+
+def is_utf8(data: bytes) -> bool:
+    """Whether `data` is text."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def check_same(one: object, other: object) -> None:
+    """Check that two values are the same, by their texts: NaN is no equal of itself."""
+    assert repr(one) == repr(other)
+
+
+def check_stream(stream: ModuleType, data: bytes, places: list[int], limit: int | None = None) -> None:
+    """Decode `data` as a stream of every type, and check that its cuts do not matter and its errors say their place."""
+    for type in TYPES:
+        options = {"type": type, "max_record_bytes": limit}
+        seen = outcome(stream, [data], **options)
+        check_same(outcome(stream, cut(data, places), **options), seen)
+        check_same(outcome(stream, [data[at : at + 1] for at in range(len(data))], **options), seen)
+        check_same(outcome_of_callback(stream, cut(data, places), **options), sorted_out(seen))
+        errors = [item for item in seen if isinstance(item, tuple) and item[0] == "bad"]
+        assert sorted({(index, offset) for _, _, index, offset, *_ in errors}) == [error[2:4] for error in errors]
+        assert all(len(error[5]) <= min(1024, limit or 1024) for error in errors)

@@ -1,0 +1,95 @@
+"""Ordinary traffic keeps to the short way: what is done for a chunk does not depend on how many records it brings."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from chatcodec import ChatCompletionResponse, Envelope, RecordError, frames, ndjson
+
+from .test_sources import achunks
+from .test_stream import framed, streams, work
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+TYPES = [ChatCompletionResponse, Envelope, msgspec.Raw, bytes]
+# Lines below 800 bytes and above it go two ways.
+LENGTHS = [10, 3000]
+
+
+def calls_for(stream: ModuleType, type: Any, count: int, length: int) -> int:
+    """Return how many calls into Python the third of three chunks of whole records takes."""
+    chunk = stream.encode([ChatCompletionResponse(session_id="x" * length)] * count)
+    decoder = stream.StreamDecoder(type)
+    decoder.feed(chunk)
+    decoder.feed(chunk)
+    seen: list[Any] = []
+    calls = work(lambda: seen.extend(decoder.feed(chunk)))
+    assert len(seen) == count
+    return calls["call"]
+
+
+@streams
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("type", TYPES)
+def test_a_chunk_is_a_fixed_number_of_calls_however_many_records_it_brings(
+    stream: ModuleType, codec: ModuleType, type: Any, length: int
+) -> None:
+    assert calls_for(stream, type, 2, length) == calls_for(stream, type, 40, length)
+
+
+def test_long_lines_are_decoded_many_at_a_time_and_short_ones_are_not() -> None:
+    for length, times in ((10, 0), (3000, 1)):
+        chunk = ndjson.encode([ChatCompletionResponse(session_id="x" * length)] * 9)
+        decoder = ndjson.StreamDecoder(ChatCompletionResponse)
+        decoder.feed(chunk)
+        decoder.feed(chunk)
+        assert work(lambda: decoder.feed(chunk))["decode_lines"] == times
+
+
+@streams
+@pytest.mark.parametrize("type", TYPES)
+def test_an_async_iterator_yields_what_it_was_asked_for(stream: ModuleType, codec: ModuleType, type: Any) -> None:
+    async def main() -> list[Any]:
+        chunks = achunks([stream.encode([ChatCompletionResponse(cost=1.0)] * 3)])
+        return [record async for record in stream.aiter_decode(chunks, type)]
+
+    assert [record.__class__ for record in asyncio.run(main())] == [type] * 3
+
+
+@streams
+@pytest.mark.parametrize("over", [0, 1])
+def test_the_limit_holds_for_a_record_alone_in_its_chunk(stream: ModuleType, codec: ModuleType, over: int) -> None:
+    message = codec.encode(ChatCompletionResponse(session_id="x" * 60))
+    decoder = stream.StreamDecoder(bytes, max_record_bytes=len(message) - over)
+    short = codec.encode(ChatCompletionResponse())
+    assert decoder.feed(framed(stream, short)) == [short]
+    if over:
+        with pytest.raises(RecordError, match="limit"):
+            decoder.feed(framed(stream, message))
+    else:
+        assert decoder.feed(framed(stream, message)) == [message]
+    assert decoder.feed(framed(stream, short)) == [short]
+
+
+def test_a_frame_is_too_long_as_soon_as_its_header_is_there() -> None:
+    decoder = frames.StreamDecoder(bytes, max_record_bytes=60)
+    assert decoder.feed(framed(frames, b"\x80")) == [b"\x80"]
+    with pytest.raises(RecordError, match="61 bytes long"):
+        decoder.feed((61).to_bytes(4, "big"))
+    assert decoder.buffered == 0
+
+
+@streams
+@pytest.mark.parametrize("size", [100, 1400, 9000])
+def test_a_long_message_in_pieces_comes_out_as_it_was_sent(stream: ModuleType, codec: ModuleType, size: int) -> None:
+    message = codec.encode(ChatCompletionResponse(session_id="xyz" * 7000))
+    decoder = stream.StreamDecoder(bytes)
+    whole = framed(stream, codec.encode(ChatCompletionResponse()), message, message)
+    records = [record for at in range(0, len(whole), size) for record in decoder.feed(whole[at : at + size])]
+    assert records[1:] == [message, message]
+    assert {type(record) for record in records} == {bytes}

@@ -1,0 +1,235 @@
+"""Responses are private: no error's text, repr or traceback holds a piece of what was read or written."""
+
+from __future__ import annotations
+
+import enum
+import traceback
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chatcodec import ChatCompletionResponse, EncodeError, RecordError, json, msgpack, transcode
+
+from .hostility import STREAM, TRANSCODERS, TYPES
+from .test_stream import frame
+from .wire import CASES, CODECS, optional_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+codecs = pytest.mark.parametrize("codec", CODECS, ids=["json", "msgpack"])
+
+markers = st.text("QXZJVKWY", min_size=8, max_size=16)
+numbers = st.integers(10**12, 10**13)
+
+
+class Word(enum.Enum):
+    KNOWN = "known"
+
+
+class Cat(msgspec.Struct, tag="cat"):
+    name: str
+
+
+class Dog(msgspec.Struct, tag="dog"):
+    name: str
+
+
+class Strict(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """A type of the user's that refuses in every way that a type can."""
+
+    session_id: Word | None = None
+    generation_id: Literal["g"] | None = None
+    choices: list[Cat | Dog] | None = None
+    stream: Literal[1, 2] | None = None
+    cost: Annotated[float, msgspec.Meta(lt=1)] | None = None
+    latency: Annotated[int, msgspec.Meta(multiple_of=7)] | None = None
+    timestamp: Annotated[str, msgspec.Meta(pattern="^t", max_length=3)] | None = None
+
+
+class Checked(ChatCompletionResponse):
+    """A type of the user's that quotes what it refuses: a stream's error does not have its words."""
+
+    def __post_init__(self) -> None:
+        if self.session_id:
+            raise ValueError(self.session_id)
+        if self.generation_id:
+            raise TypeError(self.generation_id)
+
+
+def everything_printed(error: BaseException) -> str:
+    """Return all that logging an error may print, of its causes and contexts too."""
+    printed = ["".join(traceback.format_exception(type(error), error, error.__traceback__))]
+    seen: list[BaseException] = []
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        this = waiting.pop()
+        if this is not None and this not in seen:
+            seen.append(this)
+            waiting += [this.__cause__, None if this.__suppress_context__ else this.__context__]
+            printed += [str(this), repr(this), repr(this.args), repr(getattr(this, "reason", ""))]
+    return "\n".join(printed)
+
+
+def check_private(error: BaseException, marker: str) -> None:
+    printed = everything_printed(error)
+    # The traceback shows lines of code, and the marker is none.
+    piece = 4 if marker.isalpha() else 9  # so many in a row are no accident; offsets and lengths are numbers too
+    for start in range(len(marker) - piece + 1):
+        assert marker[start : start + piece] not in printed
+
+
+def check_all(codec: ModuleType, message: bytes, marker: str) -> None:
+    """Give `message` to everything that reads, and look at what comes out."""
+    stream = STREAM[codec]
+
+    def decode(type: Any) -> Callable[[bytes], object]:
+        return lambda data: codec.decode(data, type)
+
+    readers: list[Callable[[bytes], object]] = [
+        *(codec.decode, codec.peek, codec.patch, codec.decode_choices, TRANSCODERS[codec]),
+        *map(decode, [Strict, msgspec.Raw, dict[str, int], list[Cat]]),
+        lambda data: codec.decode_choices(codec.peek(data).choices),
+        lambda data: stream.encode([data, b""]),
+        lambda data: stream.encode([data + b"\n", b""]),
+    ]
+    for read in readers:
+        try:
+            read(message)
+        except Exception as error:
+            check_private(error, marker)
+    for type in [*TYPES, Strict, Checked]:
+        errors: list[RecordError] = []
+        for limit in (None, 20):
+            decoder = stream.StreamDecoder(type, max_record_bytes=limit, on_error=errors.append)
+            decoder.feed(frame(stream, message) + message)
+            decoder.finish()
+            raising = stream.StreamDecoder(type, max_record_bytes=limit)
+            try:
+                raising.feed(frame(stream, message))
+                raising.finish()
+            except RecordError as error:
+                errors.append(error)
+        for told in errors:
+            check_private(told, marker)
+
+
+@st.composite
+def planted(draw: st.DrawFn, codec: ModuleType, marker: bytes) -> bytes:
+    """Draw a message with a marker anywhere in its bytes, damaged or not."""
+    message = bytearray(draw(st.sampled_from(CASES)).encoded(codec))
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(message)))
+        junk = draw(st.sampled_from([b"", b'"', b"\xff", b"\\", b"\xd9", b"\xa8", b"\xcf", b"{", b"\n"]))
+        message[at : at + draw(st.integers(0, 2))] = junk + marker + draw(st.sampled_from([b"", junk]))
+    return bytes(message)
+
+
+def plant(value: Any, marker: Any) -> st.SearchStrategy[Any]:
+    """Draw `value` with a marker in the place of a value or of a key in it."""
+    if isinstance(value, dict) and value:
+        return st.sampled_from(sorted(value)).flatmap(
+            lambda key: st.one_of(
+                plant(value[key], marker).map(lambda planted: value | {key: planted}),
+                st.just(value | {str(marker): value[key]}),
+            )
+        )
+    if isinstance(value, list) and value:
+        return plant(value[0], marker).map(lambda planted: [planted, *value[1:]])
+    return st.sampled_from([marker, [marker], {"type": marker}, {"type": "cat", "name": [marker]}])
+
+
+@codecs
+@settings(deadline=None)
+@given(data=st.data(), marker=markers)
+def test_a_marker_anywhere_in_the_bytes_is_in_no_error(codec: ModuleType, data: st.DataObject, marker: str) -> None:
+    check_all(codec, data.draw(planted(codec, marker.encode())), marker)
+
+
+WHOLE = {
+    "timestamp": "2026-01-02T03:04:05Z",
+    "generationId": "g",
+    "sessionId": "s",
+    "choices": [{"type": "cat", "name": "n", "a": {"b": [1]}}],
+    "stream": True,
+    "cost": 0.5,
+    "latency": 1.0,
+    "unknown": {"c": 1},
+}
+
+
+@codecs
+@settings(deadline=None)
+@given(data=st.data(), marker=st.one_of(markers, numbers, numbers.map(float), numbers.map(lambda number: -number)))
+def test_nor_is_one_in_the_place_of_any_value_or_key(codec: ModuleType, data: st.DataObject, marker: Any) -> None:
+    encode = msgspec.json.encode if codec is json else msgspec.msgpack.encode
+    check_all(codec, encode(data.draw(plant(WHOLE, marker))), str(marker).strip("-"))
+
+
+class Opaque:
+    """What no format can hold, and what shows its value when it is asked to."""
+
+    def __init__(self, marker: str) -> None:
+        self.marker = marker
+
+    def __repr__(self) -> str:
+        return self.marker
+
+
+def unwritable(marker: str) -> list[Any]:
+    """Return values that hold a marker and cannot be written in one format or the other."""
+    cycle: list[Any] = [marker]
+    cycle.append(cycle)
+    return [
+        marker + "\ud800",
+        {marker + "\udfff": 1},
+        [marker, Opaque(marker)],
+        {marker: Opaque(marker)},
+        {Opaque(marker): marker},
+        [marker, cycle],
+        [marker, 2**64],
+        [marker, 10**5000],
+        {(marker,): 1},
+        {b"\xff" + marker.encode(): 1},
+        msgspec.msgpack.Ext(5, marker.encode()),
+        {"a": msgspec.Raw(b'"' + marker.encode())},
+    ]
+
+
+@codecs
+@settings(deadline=None, max_examples=20)
+@given(marker=markers, field=st.sampled_from(sorted(optional_fields)))
+def test_nor_is_what_could_not_be_written(codec: ModuleType, marker: str, field: str) -> None:
+    refused = 0
+    for value in unwritable(marker):
+        record = ChatCompletionResponse(**{"session_id": marker, "choices": [{marker: value}], field: value})
+        writers: list[Callable[[], object]] = [
+            lambda record=record: codec.encode(record),  # type: ignore[misc]
+            lambda record=record: codec.encode_into(record, bytearray()),  # type: ignore[misc]
+            lambda record=record: STREAM[codec].encode([record]),  # type: ignore[misc]
+            lambda value=value: codec.patch(codec.encode(ChatCompletionResponse()), **{field: value}),  # type: ignore[misc]
+        ]
+        for write in writers:
+            try:
+                write()
+            except (EncodeError, TypeError) as error:
+                refused += 1
+                check_private(error, marker)
+    assert refused > len(unwritable(marker))
+
+
+@settings(deadline=None, max_examples=20)
+@given(marker=markers)
+def test_nor_is_what_the_other_format_could_not_hold(marker: str) -> None:
+    for value in (msgspec.msgpack.Ext(5, marker.encode()), {(marker, 1): 1}, [marker, {None: marker}]):
+        with pytest.raises(EncodeError) as caught:
+            transcode.msgpack_to_json(msgspec.msgpack.encode({"x": value, "sessionId": marker}))
+        check_private(caught.value, marker)
+    with pytest.raises(EncodeError) as caught:
+        transcode.json_to_msgpack(b'{"x":["%b",99999999999999999999]}' % marker.encode())
+    check_private(caught.value, marker)
+    assert msgpack.encode(ChatCompletionResponse(session_id=marker))
