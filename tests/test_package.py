@@ -44,6 +44,7 @@ def test_every_public_name_is_there_and_documented() -> None:
         chatcodec.msgpack,
         chatcodec.ndjson,
         chatcodec.frames,
+        chatcodec.sse,
         chatcodec.transcode,
     ):
         assert module.__doc__

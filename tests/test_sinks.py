@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatcodec import ChatCompletionResponse, EncodeError, sse
+from chatcodec import ChatCompletionResponse, EncodeError, frames, ndjson, sse
 
 from .test_stream import COSTS
 
@@ -46,6 +46,14 @@ def chunks_of(*items: Any) -> list[bytes]:
 def test_what_is_ready_goes_into_one_chunk_with_the_end_behind_it() -> None:
     assert chunks_of(*COSTS, ...)[0] == sse.encode(COSTS)
     assert b"".join(chunks_of(*COSTS, b"{}", ...)) == sse.encode([*COSTS, b"{}"]) + sse.DONE
+
+
+@pytest.mark.parametrize("stream", [ndjson, frames])
+def test_lines_and_frames_have_no_end_to_write(stream: Any) -> None:
+    async def main() -> list[bytes]:
+        return [chunk async for chunk in stream.aiter_encode(Service(*COSTS, ...).records())]
+
+    assert asyncio.run(main()) == [stream.encode(COSTS)]
 
 
 def test_no_records_are_the_end_alone() -> None:

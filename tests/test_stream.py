@@ -417,6 +417,20 @@ def test_a_long_record_is_told_as_soon_as_it_is_known_and_never_held(stream: Mod
 
 
 @streams
+def test_a_long_record_behind_good_ones_in_a_chunk_is_not_held_either(stream: ModuleType, codec: ModuleType) -> None:
+    decoder = stream.StreamDecoder(max_record_bytes=30)
+    good = stream.encode(COSTS[:1])
+    long = b"x" * 5000 if stream is ndjson else b"\0\0\x20\0" + b"x" * 5000
+    assert decoder.feed(good) == decoder.feed(good) == COSTS[:1]
+    with pytest.raises(RecordError) as caught:
+        decoder.feed(good + long)
+    assert (caught.value.index, caught.value.offset, caught.value.records) == (4, 3 * len(good), COSTS[:1])
+    assert decoder.buffered <= 5000
+    decoder.feed(b"")
+    assert decoder.buffered == 0
+
+
+@streams
 def test_a_long_record_that_the_stream_ends_in_is_one_bad_record(stream: ModuleType, codec: ModuleType) -> None:
     whole = b"x" * 50 if stream is ndjson else b"\0\0\0\x64" + b"x" * 50
     assert len(outcome(stream, [whole], max_record_bytes=10)) == 1

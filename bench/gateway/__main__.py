@@ -13,10 +13,8 @@ from pathlib import Path
 import msgspec
 
 from bench import corpus
-from bench.gateway import handlers, load, servers
+from bench.gateway import handlers, load
 
-# What is asked for in a cell: some milliseconds of the gateway's time.
-PER_CELL = {"whole": 60, "streams": 5}
 TARGETS = {
     "stamp a whole response": 0.45,
     "stamp every line of 200": 1.0,
@@ -41,13 +39,12 @@ def main() -> None:
 def run(folder: Path | None = None, *, quick: bool = False) -> load.Figures:
     """Return microseconds a response, by case and contender: the floor's CPU time, and what others add to it."""
     with tempfile.TemporaryDirectory() as own:
-        return load.measure(folder or _write(Path(own)), 8 if quick else 60, PER_CELL)
+        return load.measure(folder or _write(Path(own)), 10 if quick else 240)
 
 
 def _write(folder: Path) -> Path:
-    (folder / "responses.ndjson").write_bytes(b"".join(corpus.lines(corpus.responses(PER_CELL["whole"]))))
-    enough = 2 * servers.LINES * PER_CELL["streams"]
-    (folder / "deltas.ndjson").write_bytes(b"".join(corpus.lines(corpus.deltas(enough))))
+    (folder / "responses.ndjson").write_bytes(b"".join(corpus.lines(corpus.responses(500))))
+    (folder / "deltas.ndjson").write_bytes(b"".join(corpus.lines(corpus.deltas(8000))))
     return folder
 
 

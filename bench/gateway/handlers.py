@@ -20,12 +20,12 @@ from pydantic.alias_generators import to_camel
 from chatcodec import ChatCompletionResponse, Envelope, json, msgpack, ndjson, transcode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     Handler = Callable[[bytes], bytes]
 
 SESSION, LATENCY = "gateway-session-0001", 12.5
-COST = b'"cost":'  # what the last line of a stream alone has
+COST = b'cost":'  # what the last line of a stream alone has, and no text: a quote inside one is escaped
 
 
 class RawResponse(Struct, rename="camel", kw_only=True, omit_defaults=True):
@@ -53,8 +53,11 @@ class Model(pydantic.BaseModel):
     latency: float | None = None
 
 
-_stamp = partial(json.patch, session_id=SESSION, latency=LATENCY)
 _dump = partial(Model.model_dump_json, by_alias=True, exclude_none=True)
+
+
+def _stamp(body: bytes) -> bytes:
+    return json.patch(body, session_id=SESSION, latency=LATENCY)
 
 
 def _stamped_by_structs(decode: Callable[[bytes], Any], encode: Callable[[Any], bytes]) -> Handler:
@@ -106,9 +109,9 @@ def lines_of_chatcodec() -> Handler:
 
 
 def last_of_chatcodec() -> Handler:
-    """Look into each line for a cost, and stamp the one that has it."""
+    """Look into each line for a cost, from its end, and stamp the one that has it."""
     decoder = ndjson.StreamDecoder(bytes)
-    return lambda data: ndjson.encode([_stamp(line) if COST in line else line for line in decoder.feed(data)])
+    return lambda data: ndjson.encode([line if line.rfind(COST) < 0 else _stamp(line) for line in decoder.feed(data)])
 
 
 def meter_of_chatcodec() -> Handler:
@@ -122,7 +125,7 @@ def meter_of_chatcodec() -> Handler:
     return meter
 
 
-def _total(costs: Any) -> float:
+def _total(costs: Iterable[float | None]) -> float:
     return sum(cost for cost in costs if cost)
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Figures = dict[str, dict[str, float]]
 
 READ_BYTES = 256 * 1024
+# So many requests are under way at a time: a gateway that is asleep between them measures cold caches.
+CONNECTIONS = 8
 
 
 class Client:
@@ -58,12 +60,12 @@ class Client:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[tuple[Client, Client]]:
-    """Run upstream and gateway, and yield a connection to each."""
+def running(folder: Path) -> Iterator[tuple[Client, list[Client]]]:
+    """Run upstream and gateway, and yield a connection to the one and several to the other."""
     with _process("upstream", str(folder)) as upstream, _process("gateway", str(upstream)) as gateway:
-        clients = Client(upstream), Client(gateway)
+        clients = [Client(upstream), *(Client(gateway) for _ in range(CONNECTIONS))]
         try:
-            yield clients
+            yield clients[0], clients[1:]
         finally:
             for client in clients:
                 client.close()
@@ -72,10 +74,9 @@ def running(folder: Path) -> Iterator[tuple[Client, Client]]:
 @contextmanager
 def _process(*arguments: str) -> Iterator[int]:
     command = [sys.executable, "-m", "bench.gateway.servers", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 - this project's own
         try:
-            assert process.stdout
-            yield int(process.stdout.readline())
+            yield int(process.stdout.readline() if process.stdout else b"")
         finally:
             process.terminate()
 
@@ -83,26 +84,26 @@ def _process(*arguments: str) -> Iterator[int]:
 class Load:
     """What is asked for, and what must come back."""
 
-    def __init__(self, folder: Path, per_cell: dict[str, int]) -> None:
-        self._bodies = servers.bodies(folder)
-        self._per_cell = per_cell
+    def __init__(self, folder: Path) -> None:
+        self._bodies = servers.bodies(folder, servers.PER_CELL)
         self._expected: dict[tuple[str, str, int], bytes] = {}
-        self._next = 0
 
     def kind(self, case: str) -> str:
         """Return what a case asks upstream for."""
         return "whole" if case in handlers.WHOLE else "streams"
 
-    def cell(self, gateway: Client, case: str, contender: str) -> float:
+    def cell(self, gateway: list[Client], case: str, contender: str) -> float:
         """Return the gateway's CPU time for a response, in microseconds, as the mean of a few."""
         kind = self.kind(case)
-        place = handlers.CASES.index(case), contender.replace(" ", "%20"), kind
-        count = self._per_cell[kind]
-        numbers = range(count)  # the same in each cell, so that cells can be compared
-        before = int(gateway.get("cpu"))
-        got = [gateway.get(*place, number) for number in numbers]
-        after = int(gateway.get("cpu"))
-        for number, body in zip(numbers, got, strict=True):
+        count = servers.PER_CELL[kind]
+        before = int(gateway[0].get("cpu"))
+        got = []
+        for start in range(0, count, CONNECTIONS):
+            for client, number in zip(gateway, range(start, count), strict=False):
+                client.send(*place(case, contender), kind, number)
+            got += [b"".join(client.pieces()) for client, _ in zip(gateway, range(start, count), strict=False)]
+        after = int(gateway[0].get("cpu"))
+        for number, body in enumerate(got):
             if body != self.expected(case, contender, number):
                 message = f"{contender}, {case}: response {number} came back wrong"
                 raise AssertionError(message)
@@ -112,12 +113,17 @@ class Load:
         """Return what a contender makes of a body that it gets in one piece, once it was found right."""
         key = case, contender, number
         if key not in self._expected:
-            body = self._bodies["whole" if self.kind(case) == "whole" else "stream"][number]
+            body = self._bodies[self.kind(case)][number]
             made = handlers.handler(case, contender)(body)
             if contender != handlers.FLOOR:
                 check(case, body, made)
             self._expected[key] = made
         return self._expected[key]
+
+
+def place(case: str, contender: str) -> tuple[int, str]:
+    """Return what the gateway's path says of the two."""
+    return handlers.CASES.index(case), contender.replace(" ", "%20")
 
 
 def check(case: str, body: bytes, made: bytes) -> None:
@@ -140,33 +146,37 @@ def check(case: str, body: bytes, made: bytes) -> None:
 def _with_time(record: dict[str, Any]) -> dict[str, Any]:
     """Return `record` with its time as one: contenders write it with three digits, with six, or as an extension."""
     time = record["timestamp"]
-    if isinstance(time, str):
-        time = datetime.strptime(time, "%Y-%m-%dT%H:%M:%S.%f%z" if "." in time else "%Y-%m-%dT%H:%M:%S%z")
-    return {**record, "timestamp": time}
+    return {**record, "timestamp": msgspec.convert(time, datetime)}
 
 
 def check_first_line_leaves_first(upstream: Client, gateway: Client, load: Load) -> None:
     """Raise unless each handler sends a stream's first line on before the second has left upstream."""
     for case in handlers.STREAMS:
         for contender in handlers.contenders(case):
-            gateway.send(handlers.CASES.index(case), contender.replace(" ", "%20"), "held", 0)
+            gateway.send(*place(case, contender), "held", 0)
             pieces = gateway.pieces()
             first = next(pieces)  # it times out if the gateway waits for more
             upstream.get("release", 0)
-            assert first + b"".join(pieces) == load.expected(case, contender, 0)
+            if first + b"".join(pieces) != load.expected(case, contender, 0):
+                message = f"{contender}, {case}: a stream in two parts came back wrong"
+                raise AssertionError(message)
 
 
-def measure(folder: Path, rounds: int, per_cell: dict[str, int]) -> Figures:
+def measure(folder: Path, rounds: int) -> Figures:
     """Return microseconds of gateway CPU for a response: by case, the floor's own and what contenders add to it."""
-    load = Load(folder, per_cell)
+    load = Load(folder)
+    pairs = [(case, name) for case in handlers.CASES for name in handlers.contenders(case)]
+    cells: dict[tuple[str, str], list[float]] = {pair: [] for pair in pairs}
     with running(folder) as (upstream, gateway):
-        check_first_line_leaves_first(upstream, gateway, load)
-        cells = {(case, name): [load.cell(gateway, case, name)] for case in handlers.CASES for name in handlers.contenders(case)}
-        order = list(cells) * rounds
-        random.Random(1).shuffle(order)
-        for case, name in order:
-            cells[case, name].append(load.cell(gateway, case, name))
-    return {case: _added({name: cells[case, name][1:] for name in handlers.contenders(case)}) for case in handlers.CASES}
+        check_first_line_leaves_first(upstream, gateway[0], load)
+        for pair in pairs:
+            load.cell(gateway, *pair)  # warms up, and works out what is expected
+        shuffle = random.Random(1).shuffle
+        for _ in range(rounds):
+            shuffle(pairs)  # round by round, so that all of them see the same moments of the machine
+            for pair in pairs:
+                cells[pair].append(load.cell(gateway, *pair))
+    return {case: _added({name: cells[case, name] for name in handlers.contenders(case)}) for case in handlers.CASES}
 
 
 def _added(cells: dict[str, list[float]]) -> dict[str, float]:

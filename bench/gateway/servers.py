@@ -11,17 +11,22 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from bench.gateway import handlers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+T = TypeVar("T")
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
 LINES = 200
+# What is asked for in a cell: some milliseconds of the gateway's time.
+PER_CELL = {"whole": 64, "streams": 8}
 STREAM_CHUNK = 4096  # in which an upstream flushes
 
 
@@ -75,8 +80,7 @@ class Server(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Take a request: small enough that it comes in one piece."""
@@ -94,20 +98,23 @@ class Upstream(Server):
 
     def __init__(self, bodies: dict[str, list[bytes]]) -> None:
         self._bodies = bodies
+        self._sent = {
+            "whole": [chunk(body) for body in bodies["whole"]],
+            "streams": [on_the_wire(body) for body in bodies["streams"]],
+        }
 
     def respond(self, path: list[str]) -> None:
         """Send a body; a stream in the chunks that its service flushes."""
         kind, number = path[0], int(path[1])
         if kind == "held":
             Upstream.held = self.transport
-            self.transport.write(HEAD + chunk(first_line(self._bodies["stream"][number])))
+            self.transport.write(HEAD + chunk(first_line(self._bodies["streams"][number])))
         elif kind == "release":
-            assert Upstream.held
-            body = self._bodies["stream"][number]
-            Upstream.held.write(chunk(body[len(first_line(body)) :]) + END)
+            body = self._bodies["streams"][number]
+            cast("asyncio.Transport", Upstream.held).write(chunk(body[len(first_line(body)) :]) + END)
             self.transport.write(HEAD + END)
         else:
-            self.transport.write(HEAD + self._bodies[kind][number] + END)
+            self.transport.write(HEAD + self._sent[kind][number] + END)
 
 
 def first_line(body: bytes) -> bytes:
@@ -143,6 +150,7 @@ class Gateway(Server):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Close the other side too."""
+        super().connection_lost(exc)
         if self._upstream:
             self._upstream.transport.close()
 
@@ -158,8 +166,7 @@ class FromUpstream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
 
     def start(self, write: Callable[[bytes], object], handle: Callable[[bytes], bytes]) -> None:
         """Get ready for a response."""
@@ -179,16 +186,20 @@ class FromUpstream(asyncio.Protocol):
             self._write(out)
 
 
-def bodies(folder: Path) -> dict[str, list[bytes]]:
-    """Return what upstream has to send, each body as it is sent: whole responses, and streams of 200 lines."""
+def bodies(folder: Path, counts: dict[str, int]) -> dict[str, list[bytes]]:
+    """Return what upstream has to send, from all parts of the corpus: whole responses, and streams of 200 lines."""
     responses = (folder / "responses.ndjson").read_bytes().splitlines()
     lines = (folder / "deltas.ndjson").read_bytes().splitlines(keepends=True)
     last = next(line for line in reversed(lines) if handlers.COST in line)
     plain = [line for line in lines if handlers.COST not in line]
-    streams = [
-        b"".join([*plain[start : start + LINES - 1], last]) for start in range(0, len(plain) - LINES + 2, LINES - 1)
-    ]
-    return {"whole": responses, "stream": streams}
+    starts = _spread(range(0, len(plain) - LINES + 2, LINES - 1), counts["streams"])
+    streams = [b"".join([*plain[start : start + LINES - 1], last]) for start in starts]
+    return {"whole": list(_spread(responses, counts["whole"])), "streams": streams}
+
+
+def _spread(items: Sequence[T], count: int) -> Sequence[T]:
+    """Return `count` items that are as far from each other as can be."""
+    return [items[number * len(items) // count] for number in range(count)]
 
 
 def on_the_wire(body: bytes) -> bytes:
@@ -207,13 +218,11 @@ def main() -> None:
     """Serve as one of the two."""
     kind, argument = sys.argv[1:]
     if kind == "upstream":
-        plain = bodies(Path(argument))
-        sent = {"whole": [chunk(body) for body in plain["whole"]], "stream": plain["stream"]}
-        sent["streams"] = [on_the_wire(body) for body in plain["stream"]]
-        asyncio.run(serve(lambda: Upstream(sent)))
+        plain = bodies(Path(argument), PER_CELL)
+        asyncio.run(serve(partial(Upstream, plain)))
     else:
         port = int(argument)
-        asyncio.run(serve(lambda: Gateway(port)))
+        asyncio.run(serve(partial(Gateway, port)))
 
 
 if __name__ == "__main__":

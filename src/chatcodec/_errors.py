@@ -39,12 +39,12 @@ class RecordError(DecodeError):
     r"""A bad record in a stream. What was good before it is in `records`; the stream goes on behind it.
 
     Attributes:
-        index: the number of the line or frame, from 1, keep-alives counted.
+        index: the number of the line, frame or event, from 1, keep-alives counted.
         offset: where it starts in the stream, in bytes from 0; for a frame, where its header starts.
         reason: what is wrong with it, without a byte of its data.
         data: its first bytes, 1 KiB at most; empty for a frame refused from its header.
         records: the records before it that no call has returned yet, and no error has carried.
-        unit: ``"line"`` or ``"frame"``.
+        unit: ``"line"``, ``"frame"`` or ``"event"``.
 
     The text names the place and the reason. The cause, where a codec refused the record, is chained.
     The error pickles, without its cause.

@@ -9,6 +9,7 @@ import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, overload
 
+import msgspec
 from msgspec import DecodeError, EncodeError, Raw, Struct
 
 from . import _sources
@@ -36,6 +37,7 @@ MAX_RECORD_BYTES = 16 * 1024 * 1024
 BATCH_BYTES = 16 * 1024
 
 _DATA_BYTES = 1024
+_BOM = b"\xef\xbb\xbf"
 
 # Up to here it costs less to copy an unfinished record than to make it grow.
 _SHORT_TAIL = 4096
@@ -311,17 +313,51 @@ class StreamDecoder(Generic[T]):
         raise NotImplementedError
 
 
+class TextDecoder(StreamDecoder[T]):
+    """The part that lines and events share: JSON in text, which may start with a byte order mark.
+
+    `_skipping` says that the rest of a record which is too long is passed over.
+    """
+
+    _format = msgspec.json
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._at_start = True
+        self._skipping = False
+
+    def _pass_bom(self) -> bool:
+        """Go behind a byte order mark; return False if one may still be to come."""
+        if len(self._data) < len(_BOM) and _BOM.startswith(self._data):
+            return False
+        self._at_start = False
+        if self._data.startswith(_BOM):
+            self._pos = len(_BOM)
+        return True
+
+    def _refuse_long(self, start: int, end: int) -> None:
+        """Tell of the record at `start` that is too long, and go behind it; its `end` is 0 if still to come."""
+        self._index += 1
+        self._skip_to(end)
+        self._refuse(start, f"longer than the limit of {self._limit} bytes", self._data[start : self._pos])
+
+    def _skip_to(self, end: int) -> None:
+        """Go to `end`, or as far as it cannot have begun."""
+        self._skipping = not end
+        self._pos = end or len(self._data)
+
+
 def encode_all(records: Iterable[Struct | Raw | bytes], encode: Callable[[Any], bytes]) -> list[bytes]:
     """Encode `records` but those that are encoded already.
 
     Raises what `encode` raises, an `EncodeError` with the record's number in it.
     """
-    messages = []
-    for number, record in enumerate(records, 1):
-        try:
+    messages: list[bytes] = []
+    try:
+        for record in records:
             messages.append(record if isinstance(record, bytes) else encode(record))
-        except EncodeError as error:
-            raise not_encoded(number, str(error)) from error.__cause__
+    except EncodeError as error:
+        raise not_encoded(len(messages) + 1, str(error)) from error.__cause__
     return messages
 
 

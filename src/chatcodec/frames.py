@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from . import _stream, msgpack
+from . import _sinks, _stream, msgpack
 from ._stream import T
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterable, AsyncIterator, Iterable
 
     from typing_extensions import Buffer
 
-__all__ = ["StreamDecoder", "aiter_decode", "encode", "iter_decode"]
+__all__ = ["StreamDecoder", "aiter_decode", "aiter_encode", "encode", "iter_decode"]
 
 # Its size is written as 4 below: an attribute costs where every frame asks.
 _HEADER = Layout(">I")
@@ -186,3 +186,12 @@ def encode(records: Iterable[msgspec.Struct | msgspec.Raw | bytes]) -> bytes:
             raise _stream.not_encoded(number, reason)
         pieces += (_HEADER.pack(len(message)), message)
     return b"".join(pieces)
+
+
+def aiter_encode(records: AsyncIterable[msgspec.Struct | msgspec.Raw | bytes]) -> AsyncIterator[bytes]:
+    """Encode records as they come: an async iterator over chunks of frames.
+
+    What is ready goes into one chunk, some 16 KiB at most, and nothing waits for what is not. The iterator raises
+    what `records` raises and what `encode` does, behind the chunk of what came before.
+    """
+    return _sinks.aiterate(records, encode)

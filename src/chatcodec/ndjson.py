@@ -9,28 +9,29 @@ spaces, tabs and ``\r`` are keep-alives, and a byte order mark at the very start
 from __future__ import annotations
 
 from io import BytesIO
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from . import _stream, json
+from . import _sinks, _stream, json
 from ._stream import BATCH_BYTES, T
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 
     from typing_extensions import Buffer
 
-__all__ = ["StreamDecoder", "aiter_decode", "encode", "iter_decode"]
+__all__ = ["StreamDecoder", "aiter_decode", "aiter_encode", "encode", "iter_decode"]
 
-_BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r"
+_LF = 10
 _LONG_LINE = 800
 _LARGE = 8192
 _OPEN, _CLOSE = b"{}"
 
 
-class StreamDecoder(_stream.StreamDecoder[T]):
+class StreamDecoder(_stream.TextDecoder[T]):
     r"""Decode a stream of JSON lines, from chunks of any size.
 
     Args:
@@ -55,12 +56,9 @@ class StreamDecoder(_stream.StreamDecoder[T]):
     """
 
     _unit = "line"
-    _format = msgspec.json
 
     def _reset(self) -> None:
         super()._reset()
-        self._at_start = True
-        self._skipping = False
         # Whether lines are decoded, and were short in the last chunk: then they are decoded one by one.
         self._short = self._decode is not bytes
         self._long_line = 0 if self._decode is bytes else _LONG_LINE
@@ -77,7 +75,7 @@ class StreamDecoder(_stream.StreamDecoder[T]):
         if self._ordinary and type(data) is bytes:
             end = data.rfind(b"\n") + 1
             size = len(self._tail) + (end or len(data))
-            if size <= self._limit:
+            if size <= self._limit and len(data) - end <= self._limit:
                 if not end:
                     self._hold(data)
                     return []
@@ -137,27 +135,10 @@ class StreamDecoder(_stream.StreamDecoder[T]):
             message = line[:-2] if line.endswith(b"\r\n") else line[:-1]
             yield begin, start, message if message.strip(_BLANK) else b""
 
-    def _refuse_long(self, start: int, end: int) -> None:
-        self._index += 1
-        self._skipping = not end
-        self._pos = end or len(self._data)
-        self._refuse(start, f"longer than the limit of {self._limit} bytes", self._data[start : self._pos])
-
     def _pass_line(self) -> bool:
         """Go behind the end of a line that is skipped; return False if that is still to come."""
-        end = self._data.find(b"\n", self._pos) + 1
-        self._skipping = not end
-        self._pos = end or len(self._data)
+        self._skip_to(self._data.find(b"\n", self._pos) + 1)
         return not self._skipping
-
-    def _pass_bom(self) -> bool:
-        """Go behind a byte order mark; return False if one may still be to come."""
-        if len(self._data) < len(_BOM) and _BOM.startswith(self._data):
-            return False
-        self._at_start = False
-        if self._data.startswith(_BOM):
-            self._pos = len(_BOM)
-        return True
 
     def _end(self) -> None:
         if self._tail:
@@ -207,9 +188,24 @@ def encode(records: Iterable[msgspec.Struct | msgspec.Raw | bytes]) -> bytes:
     b'{"cost":0.25}\n{"cost":1.00}\n'
     """
     lines = _stream.encode_all(records, json.encode)
-    for number, line in enumerate(lines, 1):
-        if b"\n" in line or not line.strip(_BLANK):
-            reason = "a newline in it would end the line" if b"\n" in line else "a blank line is no record"
-            raise _stream.not_encoded(number, reason)
+    # What strip() without an argument takes is more than is blank here, but never less.
+    if any(map(bytes.__contains__, lines, repeat(_LF))) or not all(map(bytes.strip, lines)):
+        _check_lines(lines)
     lines.append(b"")
     return b"\n".join(lines)
+
+
+def _check_lines(lines: list[bytes]) -> None:
+    for number, line in enumerate(lines, 1):
+        if _LF in line or not line.strip(_BLANK):
+            reason = "a newline in it would end the line" if _LF in line else "a blank line is no record"
+            raise _stream.not_encoded(number, reason)
+
+
+def aiter_encode(records: AsyncIterable[msgspec.Struct | msgspec.Raw | bytes]) -> AsyncIterator[bytes]:
+    """Encode records as they come: an async iterator over chunks of lines.
+
+    What is ready goes into one chunk, some 16 KiB at most, and nothing waits for what is not. The iterator raises
+    what `records` raises and what `encode` does, behind the chunk of what came before.
+    """
+    return _sinks.aiterate(records, encode)

@@ -36,7 +36,6 @@ __all__ = ["DONE", "StreamDecoder", "aiter_decode", "aiter_encode", "encode", "i
 # The event that ends a stream, to be written behind the last record.
 DONE: bytes = b"data: [DONE]\n\n"
 
-_BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r\n"
 _DONE_DATA = b"[DONE]"
 _LINE_ENDS = (b"\n", b"\r")
@@ -45,7 +44,7 @@ _LF, _CR = b"\n\r"
 _PAIRS = (b"\n\r", b"\n\n", b"\r\r")
 
 
-class StreamDecoder(_stream.StreamDecoder[T]):
+class StreamDecoder(_stream.TextDecoder[T]):
     r"""Decode a stream of server-sent events, from chunks of any size.
 
     The `data` of its errors is the event's data, or the first bytes of an event that is too long.
@@ -73,12 +72,9 @@ class StreamDecoder(_stream.StreamDecoder[T]):
     """
 
     _unit = "event"
-    _format = msgspec.json
 
     def _reset(self) -> None:
         super()._reset()
-        self._at_start = True
-        self._skipping = False
         self._after_cr = False
         self._owes_done = False
 
@@ -178,20 +174,15 @@ class StreamDecoder(_stream.StreamDecoder[T]):
         self._owes_done = False
         super()._refuse(begin, reason, data, cause)
 
-    def _refuse_long(self, start: int, end: int) -> None:
-        self._index += 1
-        self._skip_to(end)
-        self._refuse(start, f"longer than the limit of {self._limit} bytes", self._data[start : self._pos])
-
     def _pass_event(self) -> bool:
         """Go behind the end of an event that is skipped; return False if that is still to come."""
         self._skip_to(_find_end(self._data, self._pos, len(self._data))[1])
         return not self._skipping
 
     def _skip_to(self, end: int) -> None:
-        """Go to `end`, or, where the end is still to come, as far as it cannot have begun."""
-        self._skipping = not end
-        self._pos = end or len(self._data) - self._data.endswith(_LINE_ENDS)
+        super()._skip_to(end)
+        if not end:
+            self._pos -= self._data.endswith(_LINE_ENDS)
         self._look_for_cr(end)
 
     def _pass_blank_lines(self) -> bool:
@@ -209,15 +200,6 @@ class StreamDecoder(_stream.StreamDecoder[T]):
     def _look_for_cr(self, end: int) -> None:
         r"""Note whether the event that ends there ends in a ``\r`` whose ``\n`` may be in the next chunk."""
         self._after_cr = end == len(self._data) and self._data.endswith(b"\r")
-
-    def _pass_bom(self) -> bool:
-        """Go behind a byte order mark; return False if one may still be to come."""
-        if len(self._data) < len(_BOM) and _BOM.startswith(self._data):
-            return False
-        self._at_start = False
-        if self._data.startswith(_BOM):
-            self._pos = len(_BOM)
-        return True
 
     def _end(self) -> None:
         if self._tail:

@@ -1,0 +1,187 @@
+"""What garbage collection adds to the slowest calls, beside a heap of ten million live objects.
+
+python -m bench.tail            # a minute, and 1 GB of memory
+python -m bench.tail --quick    # a heap of one million
+
+Each call is timed, by the thread's CPU time, so that what else the machine does is left out; collections are counted
+by `gc.callbacks`. A full one is rarer than p99.9 shows: CPython holds it back until a quarter of the heap is new. The
+first row says what one takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import tempfile
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from bench import corpus
+from chatcodec import ChatCompletionResponse, Envelope, json, ndjson, sse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+HEAP = 10_000_000
+IN_FLIGHT = 1000
+CALLS = {"message": 100_000, "chunk": 10_000}
+COLUMNS = ["p50", "p99.9", "added", "max", "young", "full", "pause ms"]
+
+Row = dict[str, float]
+
+
+@dataclass
+class Collections:
+    """The collections since the last `clear`: how many of the young, how many of the whole heap, the longest in ms."""
+
+    young: int = 0
+    full: int = 0
+    longest: float = 0.0
+    _start: int = field(default=0, repr=False)
+
+    def __call__(self, phase: str, info: dict[str, int]) -> None:
+        """Take what `gc.callbacks` are told."""
+        if phase == "start":
+            self._start = time.perf_counter_ns()
+            return
+        self.longest = max(self.longest, (time.perf_counter_ns() - self._start) / 1e6)
+        if info["generation"] == 2:
+            self.full += 1
+        else:
+            self.young += 1
+
+    def clear(self) -> None:
+        """Begin again."""
+        self.young, self.full, self.longest = 0, 0, 0.0
+
+
+def main() -> None:
+    """Measure as the arguments ask."""
+    parser = argparse.ArgumentParser(prog="python -m bench.tail", description="Measure what collections add.")
+    parser.add_argument("--quick", action="store_true", help="a heap of one million objects")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--corpus", type=Path, metavar="FOLDER", help="where responses.ndjson and deltas.ndjson are")
+    arguments = parser.parse_args()
+    figures = run(arguments.corpus, quick=arguments.quick)
+    print(table(figures))
+    if arguments.json:
+        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(figures)))
+
+
+def run(folder: Path | None = None, *, quick: bool = False) -> dict[str, Row]:
+    """Return what each work's calls take, in microseconds, and the collections that fell into them."""
+    with tempfile.TemporaryDirectory() as own:
+        folder = folder or _write(Path(own))
+        responses = (folder / "responses.ndjson").read_bytes().splitlines()[:500]
+        deltas = (folder / "deltas.ndjson").read_bytes()[: 8 * 1024 * 1024]
+    heap = [[] for _ in range(HEAP // 10 if quick else HEAP)]  # type: ignore[var-annotated]
+    counted = Collections()
+    gc.callbacks.append(counted)
+    gc.collect()
+    whole = {"p50": counted.longest * 1e3, "full": 1.0, "pause ms": counted.longest}
+    try:
+        return {"a full collection": whole} | {
+            name: _measure(call, inputs, calls, counted) for name, call, inputs, calls in works(responses, deltas)
+        }
+    finally:
+        gc.callbacks.remove(counted)
+        del heap
+
+
+def _write(folder: Path) -> Path:
+    (folder / "responses.ndjson").write_bytes(b"".join(corpus.lines(corpus.responses(500))))
+    (folder / "deltas.ndjson").write_bytes(b"".join(corpus.lines(corpus.deltas(20_000))))
+    return folder
+
+
+Work = tuple[str, "Callable[[bytes], Any]", list[bytes], int]
+
+
+def works(responses: list[bytes], deltas: bytes) -> Iterator[Work]:
+    """Yield each work's name, its call, what it is called with in turn, and how often."""
+    deltas = deltas[: deltas.rfind(b"\n") + 1]
+    events = b"".join(b"data: " + line + b"\n" for line in deltas.splitlines(keepends=True))
+    for name, call in (("decode", json.decode), ("peek", json.peek), ("patch", _patch)):
+        yield f"json.{name}, responses", call, responses, CALLS["message"]
+    for name, call in (("decode", json.decode), ("peek", json.peek)):
+        yield f"json.{name}, responses, {IN_FLIGHT} kept", _keeping(call), responses, CALLS["message"]
+    for size in (16, 64):
+        for kind in (ChatCompletionResponse, Envelope, bytes):
+            for stream, data in ((ndjson, deltas), (sse, events)):
+                decoder: Any = stream.StreamDecoder(kind)
+                name = f"{stream.__name__.split('.')[1]}, {kind.__name__}, deltas, {size} KiB"
+                yield name, decoder.feed, _chunks(data, size * 1024), CALLS["chunk"]
+    yield "ndjson.iter_decode, records, deltas, 64 KiB", _iterate, _chunks(deltas, 64 * 1024), CALLS["chunk"]
+
+
+def _patch(body: bytes) -> bytes:
+    return json.patch(body, session_id="s-1", latency=12.5)
+
+
+def _keeping(call: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Return a call that keeps its last results, as a gateway does with what it has under way."""
+    kept: deque[Any] = deque(maxlen=IN_FLIGHT)
+    return lambda body: kept.append(call(body))
+
+
+def _iterate(chunk: bytes) -> None:
+    """Iterate over the whole lines of a chunk."""
+    for _ in ndjson.iter_decode([chunk[chunk.find(b"\n") + 1 : chunk.rfind(b"\n") + 1]]):
+        pass
+
+
+def _chunks(data: bytes, size: int) -> list[bytes]:
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+def _measure(call: Callable[[bytes], Any], inputs: list[bytes], calls: int, counted: Collections) -> Row:
+    calls -= calls % len(inputs)  # whole rounds, so that no line is cut at the end of them
+    gc.disable()
+    quiet = _times(call, inputs, calls)
+    gc.enable()
+    counted.clear()
+    times = _times(call, inputs, calls)
+    return {
+        "p50": _quantile(times, 0.5),
+        "p99.9": _quantile(times, 0.999),
+        "added": _quantile(times, 0.999) - _quantile(quiet, 0.999),
+        "max": times[-1],
+        "young": counted.young,
+        "full": counted.full,
+        "pause ms": counted.longest,
+    }
+
+
+def _times(call: Callable[[bytes], Any], inputs: list[bytes], calls: int) -> list[float]:
+    """Return what each call took, in microseconds, sorted."""
+    times = [0.0] * calls
+    clock = time.thread_time_ns
+    for number in range(calls):
+        item = inputs[number % len(inputs)]
+        start = clock()
+        call(item)
+        times[number] = (clock() - start) / 1e3
+    times.sort()
+    return times
+
+
+def _quantile(ordered: list[float], share: float) -> float:
+    return ordered[int(len(ordered) * share)]
+
+
+def table(figures: dict[str, Row]) -> str:
+    """Return the figures as Markdown."""
+    rows = [["µs a call", *COLUMNS], ["---", *["--:"] * len(COLUMNS)]]
+    rows += [
+        [name, *(f"{row[column]:,.1f}" if column in row else "" for column in COLUMNS)] for name, row in figures.items()
+    ]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+if __name__ == "__main__":
+    main()
