@@ -354,8 +354,8 @@ def encode_all(records: Iterable[Struct | Raw | bytes], encode: Callable[[Any], 
     """
     messages: list[bytes] = []
     try:
-        for record in records:
-            messages.append(record if isinstance(record, bytes) else encode(record))
+        # What came before an error stays in the list, and so gives its number.
+        messages.extend(record if isinstance(record, bytes) else encode(record) for record in records)
     except EncodeError as error:
         raise not_encoded(len(messages) + 1, str(error)) from error.__cause__
     return messages

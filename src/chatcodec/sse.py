@@ -21,12 +21,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
 
 from . import _sinks, _stream, json
 from ._stream import BATCH_BYTES, T
 
 if TYPE_CHECKING:
+    import msgspec
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 
     from typing_extensions import Buffer
