@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bench import codecs, corpus, process, report, streams
+from bench import codecs, corpus, process, report, streams, tail
+from bench.gateway import __main__ as gateway
 from bench.measure import measure
 
 if TYPE_CHECKING:
@@ -50,7 +51,13 @@ def main() -> None:
         arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode({"work": results, "process": of_process})))
     if not (arguments.quick or arguments.only):
         name = "its own, generated" if arguments.corpus is None else "given"
-        (report.HERE / "RESULTS.md").write_text(report.text(results, of_process, name), encoding="utf-8")
+        tables = {
+            "In a gateway: added CPU time, µs a response, and its share of what orjson adds": gateway.table(
+                gateway.run(arguments.corpus)
+            ),
+            "With a heap of ten million objects: what collections add": tail.table(tail.run(arguments.corpus)),
+        }
+        (report.HERE / "RESULTS.md").write_text(report.text(results, of_process, tables, name), encoding="utf-8")
         report.chart(results, report.HERE / "results.svg")
 
 

@@ -49,8 +49,8 @@ def _lines(path: str) -> list[str]:
     return Path(path).read_text(encoding="utf-8").splitlines() if Path(path).exists() else []
 
 
-def text(results: Results, process: dict[str, Any], corpus: str) -> str:
-    """Return the results as Markdown."""
+def text(results: Results, process: dict[str, Any], tables: dict[str, str], corpus: str) -> str:
+    """Return the results as Markdown, `tables` behind them."""
     parts = [
         "# Results\n",
         f"Measured on {datetime.now(timezone.utc):%Y-%m-%d} with `python -m bench`, corpus: {corpus}.\n",
@@ -59,7 +59,8 @@ def text(results: Results, process: dict[str, Any], corpus: str) -> str:
     ]
     for name, corpora in results.items():
         parts.append(_table(name, corpora))
-    parts += [_process(process)] if process else []
+    parts.append(_process(process))
+    parts += [f"## {title}\n\n{table}\n" for title, table in tables.items()]
     return "\n".join(parts)
 
 

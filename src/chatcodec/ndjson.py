@@ -12,14 +12,13 @@ from io import BytesIO
 from itertools import repeat
 from typing import TYPE_CHECKING
 
-
 from . import _sinks, _stream, json
 from ._stream import BATCH_BYTES, T
 
 if TYPE_CHECKING:
-    import msgspec
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 
+    import msgspec
     from typing_extensions import Buffer
 
 __all__ = ["StreamDecoder", "aiter_decode", "aiter_encode", "encode", "iter_decode"]

@@ -21,14 +21,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-
 from . import _sinks, _stream, json
 from ._stream import BATCH_BYTES, T
 
 if TYPE_CHECKING:
-    import msgspec
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 
+    import msgspec
     from typing_extensions import Buffer
 
 __all__ = ["DONE", "StreamDecoder", "aiter_decode", "aiter_encode", "encode", "iter_decode"]
