@@ -72,12 +72,14 @@ class StreamDecoder(_stream.TextDecoder[T]):
         """
         # The short way is written out: each call out of it costs 2 % of what a chunk of 1,400 bytes takes.
         if self._ordinary and type(data) is bytes:
-            end = data.rfind(b"\n") + 1
-            size = len(self._tail) + (end or len(data))
-            if size <= self._limit and len(data) - end <= self._limit:
+            size = len(self._tail)
+            # In so few bytes no line is too long, whole or not.
+            if size + len(data) <= self._limit:
+                end = data.rfind(b"\n") + 1
                 if not end:
                     self._hold(data)
                     return []
+                size += end
                 # Of a large chunk a copy costs more than a view.
                 run = self._tail + data[:end] if end < _LARGE else b"".join((self._tail, memoryview(data)[:end]))
                 try:
