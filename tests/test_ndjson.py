@@ -161,3 +161,7 @@ def test_so_is_a_record_that_a_view_brings_one_into() -> None:
 def test_a_blank_message_is_an_encode_error(line: bytes) -> None:
     with pytest.raises(EncodeError, match=r"^record 1: a blank line"):
         ndjson.encode([line])
+
+
+def test_a_message_of_other_space_is_written() -> None:
+    assert ndjson.encode([b"\x0b", b"{}"]) == b"\x0b\n{}\n"
