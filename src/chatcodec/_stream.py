@@ -1,4 +1,4 @@
-"""What lines and frames share: the chunks that came, the record that is not whole yet, errors, iteration.
+"""What lines, frames and events share: the chunks that came, the record that is not whole yet, errors, iteration.
 
 A framing is a subclass of `StreamDecoder` that knows where records end. It does no I/O: chunks in, records out.
 """
