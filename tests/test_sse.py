@@ -481,3 +481,12 @@ def test_types() -> None:
     assert_type(sse.iter_decode([b""]), Iterator[ChatCompletionResponse])
     assert_type(sse.aiter_decode(achunks([]), bytes), AsyncIterator[bytes])
     assert_type(sse.DONE, bytes)
+
+
+def test_the_error_of_an_event_in_an_ordinary_chunk_has_no_context() -> None:
+    decoder = sse.StreamDecoder()
+    decoder.feed(b'data: {"cost":1}\n\n')
+    with pytest.raises(RecordError) as caught:
+        decoder.feed(b'data: {"sessionId":"\xff"}\n\n')
+    assert caught.value.index == 2
+    assert caught.value.__context__ is None

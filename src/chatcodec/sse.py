@@ -100,12 +100,13 @@ class StreamDecoder(_stream.TextDecoder[T]):
                     return []
                 try:
                     records = self._decode_whole(bytes(tail + data[:end]))
-                except Exception:
-                    return super().feed(data)
-                self._tail = rest
-                self._offset += size
-                self._index += len(records)
-                return records
+                except Exception:  # noqa: S110
+                    pass  # told with its place by the long way, and not as the context of what that raises
+                else:
+                    self._tail = rest
+                    self._offset += size
+                    self._index += len(records)
+                    return records
         return super().feed(data)
 
     def _decode_whole(self, run: bytes) -> list[T]:
