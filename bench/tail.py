@@ -10,22 +10,18 @@ first row says what one takes.
 
 from __future__ import annotations
 
-import argparse
 import gc
-import tempfile
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from bench import corpus
+from bench.command import command, corpus_in
 from chatcodec import ChatCompletionResponse, Envelope, json, ndjson, sse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 HEAP = 10_000_000
 IN_FLIGHT = 1000
@@ -62,23 +58,14 @@ class Collections:
 
 def main() -> None:
     """Measure as the arguments ask."""
-    parser = argparse.ArgumentParser(prog="python -m bench.tail", description="Measure what collections add.")
-    parser.add_argument("--quick", action="store_true", help="a heap of one million objects")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    parser.add_argument("--corpus", type=Path, metavar="FOLDER", help="where responses.ndjson and deltas.ndjson are")
-    arguments = parser.parse_args()
-    figures = run(arguments.corpus, quick=arguments.quick)
-    print(table(figures))
-    if arguments.json:
-        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(figures)))
+    command("bench.tail", "Measure what collections add.", "a heap of one million objects", run, table)
 
 
 def run(folder: Path | None = None, *, quick: bool = False) -> dict[str, Row]:
     """Return what each work's calls take, in microseconds, and the collections that fell into them."""
-    with tempfile.TemporaryDirectory() as own:
-        folder = folder or _write(Path(own))
-        responses = (folder / "responses.ndjson").read_bytes().splitlines()[:500]
-        deltas = (folder / "deltas.ndjson").read_bytes()[: 8 * 1024 * 1024]
+    with corpus_in(folder, 500, 20_000) as place:
+        responses = (place / "responses.ndjson").read_bytes().splitlines()[:500]
+        deltas = (place / "deltas.ndjson").read_bytes()[: 8 * 1024 * 1024]
     heap = [[] for _ in range(HEAP // 10 if quick else HEAP)]  # type: ignore[var-annotated]
     counted = Collections()
     gc.callbacks.append(counted)
@@ -91,12 +78,6 @@ def run(folder: Path | None = None, *, quick: bool = False) -> dict[str, Row]:
     finally:
         gc.callbacks.remove(counted)
         del heap
-
-
-def _write(folder: Path) -> Path:
-    (folder / "responses.ndjson").write_bytes(b"".join(corpus.lines(corpus.responses(500))))
-    (folder / "deltas.ndjson").write_bytes(b"".join(corpus.lines(corpus.deltas(20_000))))
-    return folder
 
 
 Work = tuple[str, "Callable[[bytes], Any]", list[bytes], int]

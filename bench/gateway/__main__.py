@@ -6,14 +6,13 @@ python -m bench.gateway --quick     # a few seconds
 
 from __future__ import annotations
 
-import argparse
-import tempfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from bench import corpus
+from bench.command import command, corpus_in
 from bench.gateway import handlers, load
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TARGETS = {
     "stamp a whole response": 0.45,
@@ -25,27 +24,13 @@ TARGETS = {
 
 def main() -> None:
     """Measure as the arguments ask."""
-    parser = argparse.ArgumentParser(prog="python -m bench.gateway", description="Measure a gateway's added CPU time.")
-    parser.add_argument("--quick", action="store_true", help="few rounds")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    parser.add_argument("--corpus", type=Path, metavar="FOLDER", help="where responses.ndjson and deltas.ndjson are")
-    arguments = parser.parse_args()
-    figures = run(arguments.corpus, quick=arguments.quick)
-    print(table(figures))
-    if arguments.json:
-        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(figures)))
+    command("bench.gateway", "Measure a gateway's added CPU time.", "few rounds", run, table)
 
 
 def run(folder: Path | None = None, *, quick: bool = False) -> load.Figures:
     """Return microseconds a response, by case and contender: the floor's CPU time, and what others add to it."""
-    with tempfile.TemporaryDirectory() as own:
-        return load.measure(folder or _write(Path(own)), 10 if quick else 240)
-
-
-def _write(folder: Path) -> Path:
-    (folder / "responses.ndjson").write_bytes(b"".join(corpus.lines(corpus.responses(500))))
-    (folder / "deltas.ndjson").write_bytes(b"".join(corpus.lines(corpus.deltas(8000))))
-    return folder
+    with corpus_in(folder, 500, 8000) as place:
+        return load.measure(place, 10 if quick else 240)
 
 
 def table(figures: load.Figures) -> str:
