@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import itertools
 import sys
@@ -460,18 +461,23 @@ def test_memory_is_that_of_the_unfinished_record_also_in_tiny_pieces(stream: Mod
 
 
 def work(run: Callable[[], object]) -> Counter[str]:
-    """Count the calls that `run` makes, into Python and into C, by name."""
+    """Count the calls that `run` makes, into Python and into C, by name.
+
+    A collection would count too, with the callbacks and finalizers of whatever else is in the process.
+    """
     calls: Counter[str] = Counter()
 
     def count(_: Any, event: str, function: Any) -> None:
         if event in ("call", "c_call"):
             calls[function.__name__ if event == "c_call" else event] += 1
 
+    gc.disable()
     sys.setprofile(count)
     try:
         run()
     finally:
         sys.setprofile(None)
+        gc.enable()
     return calls
 
 
