@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import doctest
 import io
@@ -60,6 +61,13 @@ def test_the_sessions_do_what_they_say() -> None:
     test = doctest.DocTestParser().get_doctest(text, {}, "README.md", str(README), 0)
     assert len(test.examples) > 20
     assert doctest.DocTestRunner().run(test).failed == 0
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "tests" / "recipes").glob("[!_]*.py")), ids=lambda path: path.stem)
+def test_the_recipes_are_those_that_the_other_tests_use(recipe: Path) -> None:
+    source = recipe.read_text(encoding="utf-8")
+    docstring = ast.get_docstring(ast.parse(source))
+    assert source.removeprefix(f'"""{docstring}"""').strip() in [text.strip() for text in PYTHON]
 
 
 def test_the_recipes_print_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:

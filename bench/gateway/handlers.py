@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Handler = Callable[[bytes], bytes]
 
 SESSION, LATENCY = "gateway-session-0001", 12.5
-COST = b'cost":'  # what the last line of a stream alone has, and no text: a quote inside one is escaped
+COST = b'"cost":'  # what the last line of a stream alone has, and no text: a quote inside one is escaped
 
 
 class RawResponse(Struct, rename="camel", kw_only=True, omit_defaults=True):
@@ -103,15 +103,25 @@ TRANSCODERS: dict[str, Handler] = {
 
 
 def lines_of_chatcodec() -> Handler:
-    """Stamp each line: the framing's decoder, `patch`, the framing's encoder."""
+    """Stamp the lines of a chunk in one go."""
     decoder = ndjson.StreamDecoder(bytes)
-    return lambda data: ndjson.encode([_stamp(line) for line in decoder.feed(data)])
+    return lambda data: ndjson.patch(decoder.feed(data), session_id=SESSION, latency=LATENCY)
 
 
 def last_of_chatcodec() -> Handler:
-    """Look into each line for a cost, from its end, and stamp the one that has it."""
+    """Look for a cost in all lines of a chunk at once, and stamp the line that has it."""
     decoder = ndjson.StreamDecoder(bytes)
-    return lambda data: ndjson.encode([line if line.rfind(COST) < 0 else _stamp(line) for line in decoder.feed(data)])
+
+    def stamp(data: bytes) -> bytes:
+        lines = ndjson.encode(decoder.feed(data))
+        at = len(lines)
+        while (at := lines.rfind(COST, 0, at)) >= 0:
+            start, end = lines.rfind(b"\n", 0, at) + 1, lines.index(b"\n", at)
+            lines = lines[:start] + _stamp(lines[start:end]) + lines[end:]
+            at = start
+        return lines
+
+    return stamp
 
 
 def meter_of_chatcodec() -> Handler:

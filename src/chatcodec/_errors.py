@@ -80,9 +80,15 @@ class RecordError(DecodeError):
 RecordError.__module__ = "chatcodec"
 
 
-def raise_decode_error(error: Exception) -> NoReturn:
-    """Raise what a reader of bad input is to see in place of `error`, or `error` itself."""
-    _raise(decode_error(error), error)
+def raise_decode_error(error: Exception, number: int = 0) -> NoReturn:
+    """Raise what a reader of bad input is to see in place of `error`, or `error` itself.
+
+    A `number` is that of the bad record among many.
+    """
+    result = decode_error(error)
+    if number and isinstance(result, DecodeError):
+        result = type(result)(f"record {number}: {result}")
+    _raise(result, error)
 
 
 def decode_error(error: Exception) -> Exception:

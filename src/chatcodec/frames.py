@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from . import _sinks, _stream, msgpack
+from . import _patches, _sinks, _stream, msgpack
 from ._stream import T
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable
 
-    from typing_extensions import Buffer
+    from typing_extensions import Buffer, Unpack
 
-__all__ = ["StreamDecoder", "aiter_decode", "aiter_encode", "encode", "iter_decode"]
+__all__ = ["StreamDecoder", "aiter_decode", "aiter_encode", "encode", "iter_decode", "patch"]
 
 # Its size is written as 4 below: an attribute costs where every frame asks.
 _HEADER = Layout(">I")
@@ -186,6 +186,23 @@ def encode(records: Iterable[msgspec.Struct | msgspec.Raw | bytes]) -> bytes:
             raise _stream.not_encoded(number, reason)
         pieces += (_HEADER.pack(len(message)), message)
     return b"".join(pieces)
+
+
+def patch(messages: Iterable[Buffer], **changes: Unpack[_patches.Changes]) -> bytes:
+    r"""Set the same fields in all of `messages`, and encode them as frames.
+
+    It returns what `encode` makes of ``msgpack.patch(message, **changes)`` for each, in less time.
+
+    Raises:
+        msgspec.DecodeError: a message is bad, as for `msgpack.patch`. The text has its number, from 1.
+        msgspec.ValidationError: it is MessagePack, and no map with keys that are text.
+        msgspec.EncodeError: a new value cannot be written, or a message gets beyond what a length can say.
+        TypeError: a new value has a type that has no encoding, or `choices` is a view.
+
+    >>> patch([b"\x80", b"\x81\xa6stream\xc3"], stream=False)
+    b'\x00\x00\x00\t\x81\xa6stream\xc2\x00\x00\x00\t\x81\xa6stream\xc2'
+    """
+    return encode(_patches.patch_each(messages, changes, msgpack))
 
 
 def aiter_encode(records: AsyncIterable[msgspec.Struct | msgspec.Raw | bytes]) -> AsyncIterator[bytes]:

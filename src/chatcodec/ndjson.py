@@ -9,19 +9,18 @@ spaces, tabs and ``\r`` are keep-alives, and a byte order mark at the very start
 from __future__ import annotations
 
 from io import BytesIO
-from itertools import repeat
 from typing import TYPE_CHECKING
 
-from . import _sinks, _stream, json
+from . import _patches, _sinks, _stream, json
 from ._stream import BATCH_BYTES, T
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 
     import msgspec
-    from typing_extensions import Buffer
+    from typing_extensions import Buffer, Unpack
 
-__all__ = ["StreamDecoder", "aiter_decode", "aiter_encode", "encode", "iter_decode"]
+__all__ = ["StreamDecoder", "aiter_decode", "aiter_encode", "encode", "iter_decode", "patch"]
 
 _BLANK = b" \t\r"
 _LF = 10
@@ -189,11 +188,11 @@ def encode(records: Iterable[msgspec.Struct | msgspec.Raw | bytes]) -> bytes:
     b'{"cost":0.25}\n{"cost":1.00}\n'
     """
     lines = _stream.encode_all(records, json.encode)
+    # One look at all of them for newlines, as a look at each takes three times as long.
     # What strip() without an argument takes is more than is blank here, but never less.
-    if any(map(bytes.__contains__, lines, repeat(_LF))) or not all(map(bytes.strip, lines)):
+    if _LF in b"".join(lines) or not all(map(bytes.strip, lines)):
         _check_lines(lines)
-    lines.append(b"")
-    return b"\n".join(lines)
+    return b"\n".join([*lines, b""])
 
 
 def _check_lines(lines: list[bytes]) -> None:
@@ -201,6 +200,24 @@ def _check_lines(lines: list[bytes]) -> None:
         if _LF in line or not line.strip(_BLANK):
             reason = "a newline in it would end the line" if _LF in line else "a blank line is no record"
             raise _stream.not_encoded(number, reason)
+
+
+def patch(messages: Iterable[Buffer], **changes: Unpack[_patches.Changes]) -> bytes:
+    r"""Set the same fields in all of `messages`, and encode them as lines.
+
+    It returns what `encode` makes of ``json.patch(message, **changes)`` for each, in less time.
+
+    Raises:
+        msgspec.DecodeError: a message is bad, as for `json.patch`. The text has its number, from 1.
+        msgspec.ValidationError: it is JSON, and no object.
+        msgspec.EncodeError: a new value cannot be written, or a newline in a value would end the line.
+        TypeError: a new value has a type that has no encoding, or `choices` is a view.
+
+    >>> patch([b'{"cost":1.00}', b'{"stream":true,"sessionId":"s-0"}'], session_id="s-1")
+    b'{"cost":1.00,"sessionId":"s-1"}\n{"stream":true,"sessionId":"s-1"}\n'
+    """
+    lines = list(messages)
+    return _patches.patch_lines(lines, changes) or encode(_patches.patch_each(lines, changes, json))
 
 
 def aiter_encode(records: AsyncIterable[msgspec.Struct | msgspec.Raw | bytes]) -> AsyncIterator[bytes]:

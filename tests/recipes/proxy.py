@@ -12,6 +12,16 @@ from starlette.routing import Route
 from chatcodec import Envelope, RecordError, json, media_types, ndjson
 
 
+def stamp(lines: bytes) -> bytes:
+    """Set the session in each line that has a cost: a search, for a stream has one in its last line alone."""
+    at = len(lines)
+    while (at := lines.rfind(b'"cost":', 0, at)) >= 0:  # a key, for a quote inside a text is escaped
+        start, end = lines.rfind(b"\n", 0, at) + 1, lines.index(b"\n", at)
+        lines = lines[:start] + json.patch(lines[start:end], session_id="s-1") + lines[end:]
+        at = start
+    return lines
+
+
 class Proxy:
     """Forwards to `upstream`, and keeps in `costs` what passed through."""
 
@@ -58,15 +68,11 @@ class Proxy:
         answer = await self.client.get("/" + request.path_params["path"])
         decoder = ndjson.StreamDecoder(bytes)
 
-        def stamp(line: bytes) -> bytes:
-            # A quote inside a text is escaped, so this is the end of a key; searched from the line's end.
-            return line if line.rfind(b'cost":') < 0 else json.patch(line, session_id="s-1")
-
         async def chunks() -> AsyncIterator[bytes]:
             async with answer:
                 async for chunk in answer.content.iter_any():
                     if lines := decoder.feed(chunk):
-                        yield ndjson.encode(map(stamp, lines))
-            yield ndjson.encode(map(stamp, decoder.finish()))
+                        yield stamp(ndjson.encode(lines))
+            yield stamp(ndjson.encode(decoder.finish()))
 
         return StreamingResponse(chunks(), answer.status, media_type=media_types.NDJSON)
