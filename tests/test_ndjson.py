@@ -37,13 +37,13 @@ def test_one_record_one_line_however_the_input_was_cut(data: bytes, bad: list[in
 @pytest.mark.parametrize(("data", "bad"), NOT_ONE_RECORD_A_LINE)
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
 def test_also_where_lines_are_long(data: bytes, bad: list[int], newline: bytes) -> None:
-    long = b'{"sessionId":"%b"' % (b"x" * 2000)
+    long = b'{"sessionId":"%b"' % (b"x" * 9000)
     good = long + b"}\n"
     data = data.replace(b"{}", long + b"}").replace(b"\n", newline)
     for whole in (good + good + data + good, data * 3):
         seen = outcome(ndjson, [good, whole])
-        assert seen == outcome(ndjson, cut(good + whole, [700, 2600]))
-        assert next(item for item in seen if isinstance(item, ChatCompletionResponse)).session_id == "x" * 2000
+        assert seen == outcome(ndjson, cut(good + whole, [700, 2600, 9600]))
+        assert next(item for item in seen if isinstance(item, ChatCompletionResponse)).session_id == "x" * 9000
     places = [item[2] for item in outcome(ndjson, [good, good + data]) if isinstance(item, tuple)]
     assert places == [place + 2 for place in bad]
 

@@ -39,7 +39,7 @@ def calls_for(stream: ModuleType, type: Any, count: int, length: int) -> int:
 def test_a_chunk_is_a_fixed_number_of_calls_however_many_records_it_brings(
     stream: ModuleType, codec: ModuleType, type: Any, length: int
 ) -> None:
-    assert calls_for(stream, type, 2, length) == calls_for(stream, type, 40, length)
+    assert calls_for(stream, type, 4, length) == calls_for(stream, type, 40, length)
 
 
 def test_long_lines_are_decoded_many_at_a_time_and_short_ones_are_not() -> None:

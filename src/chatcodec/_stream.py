@@ -41,7 +41,7 @@ _BOM = b"\xef\xbb\xbf"
 _BOM_START = (b"", _BOM[:1])
 
 # Up to here it costs less to copy an unfinished record than to make it grow.
-_SHORT_TAIL = 4096
+SHORT_TAIL = 4096
 
 
 class StreamDecoder(Generic[T]):
@@ -180,7 +180,7 @@ class StreamDecoder(Generic[T]):
 
     def _hold(self, chunk: bytes) -> None:
         # A long one grows in place, and takes its own size: a list of two-byte pieces would take 28 times theirs.
-        if type(self._tail) is bytes and len(self._tail) > _SHORT_TAIL:
+        if type(self._tail) is bytes and len(self._tail) > SHORT_TAIL:
             self._tail = bytearray(self._tail)
         self._tail += chunk
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from . import _patches, _sinks, _stream, msgpack
-from ._stream import T
+from ._stream import SHORT_TAIL, T
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable
@@ -26,6 +26,7 @@ __all__ = ["StreamDecoder", "aiter_decode", "aiter_encode", "encode", "iter_deco
 
 # Its size is written as 4 below: an attribute costs where every frame asks.
 _HEADER = Layout(">I")
+_unpack = _HEADER.unpack_from
 _LONGEST = 2**32 - 1
 
 
@@ -71,24 +72,40 @@ class StreamDecoder(_stream.StreamDecoder[T]):
         """
         # The short way is written out: each call out of it costs 2 % of what a chunk of 1,400 bytes takes.
         if self._ordinary and type(data) is bytes:
-            size = len(self._tail) + len(data)
+            tail = self._tail
+            size = len(tail) + len(data)
             # In so few bytes no whole frame is too long.
-            if size <= self._limit + 4:
+            if size <= self._limit:
                 if size < self._wanted:
-                    self._hold(data)
+                    if size <= SHORT_TAIL:
+                        self._tail = tail + data
+                    else:
+                        self._hold(data)
                     return []
-                tail = self._tail
                 run = tail + data if type(tail) is bytes else b"".join((tail, data))
-                messages, end, wanted = _cut_whole(run)
-                if wanted <= self._limit + 4 and all(messages):
+                messages: list[Any] = []
+                begin = 4
+                wanted = 0
+                while begin <= size:
+                    wanted = _unpack(run, begin - 4)[0]
+                    end = begin + wanted
+                    if end > size:
+                        break
+                    messages.append(run[begin:end])
+                    begin = end + 4
+                    wanted = 0
+                decode = self._decode
+                # Keep-alives are no bytes, and no codec takes them.
+                if wanted <= self._limit and (decode is not bytes or all(messages)):
                     try:
-                        records: list[Any] = messages if self._decode is bytes else list(map(self._decode, messages))
+                        records: list[Any] = list(map(decode, messages))
                     except Exception:  # noqa: S110
                         pass  # told with its place by the long way, and not as the context of what that raises
                     else:
-                        self._tail = run[end:]
-                        self._wanted = wanted
-                        self._offset += end
+                        begin -= 4
+                        self._tail = run[begin:]
+                        self._wanted = wanted + 4
+                        self._offset += begin
                         self._index += len(records)
                         return records
         return super().feed(data)
@@ -105,7 +122,7 @@ class StreamDecoder(_stream.StreamDecoder[T]):
         # One frame at a time: to cut a batch again behind every error would cost the square of its frames.
         data, start = self._data, self._pos
         begin = start + 4
-        self._wanted = 4 + _HEADER.unpack_from(data, start)[0] if begin <= len(data) else 4
+        self._wanted = 4 + _unpack(data, start)[0] if begin <= len(data) else 4
         end = start + self._wanted
         if self._wanted - 4 > self._limit:
             self._refuse_long(start)
@@ -143,24 +160,6 @@ class StreamDecoder(_stream.StreamDecoder[T]):
             reason = f"stream ended after {len(data)} of {self._wanted - 4} bytes"
         self._tail = b""
         self._refuse(0, reason, data)
-
-
-def _cut_whole(data: bytes) -> tuple[list[bytes], int, int]:
-    """Return the messages of the whole frames in `data`, where the last one ends, and the size of the next one.
-
-    The size is that of a header where the header is not whole either.
-    """
-    messages: list[bytes] = []
-    unpack = _HEADER.unpack_from
-    size = len(data)
-    begin = 4
-    while begin <= size:
-        end = begin + unpack(data, begin - 4)[0]
-        if end > size:
-            return messages, begin - 4, end - begin + 4
-        messages.append(data[begin:end])
-        begin = end + 4
-    return messages, begin - 4, 4
 
 
 iter_decode = StreamDecoder.iter_decode

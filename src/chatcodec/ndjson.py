@@ -12,7 +12,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from . import _patches, _sinks, _stream, json
-from ._stream import BATCH_BYTES, T
+from ._stream import BATCH_BYTES, SHORT_TAIL, T
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
@@ -60,6 +60,7 @@ class StreamDecoder(_stream.TextDecoder[T]):
         # Whether lines are decoded, and were short in the last chunk: then they are decoded one by one.
         self._short = self._decode is not bytes
         self._long_line = 0 if self._decode is bytes else _LONG_LINE
+        self._small = 0 if self._decode is bytes else min(_LARGE, self._limit)
 
     def feed(self, data: Buffer) -> list[T]:
         """Take the next chunk, of any size, and return the records that it completed.
@@ -69,29 +70,57 @@ class StreamDecoder(_stream.TextDecoder[T]):
                 The chunk has been taken; the next call, with ``b""`` if need be, goes on behind it.
             TypeError: `data` has no buffer.
         """
-        # The short way is written out: each call out of it costs 2 % of what a chunk of 1,400 bytes takes.
+        # Small chunks have a way of their own here: it saves a tenth of what one of 1,400 bytes takes.
         if self._ordinary and type(data) is bytes:
-            size = len(self._tail)
-            # In so few bytes no line is too long, whole or not.
-            if size + len(data) <= self._limit:
-                end = data.rfind(b"\n") + 1
-                if not end:
-                    self._hold(data)
+            if len(data) <= self._small:
+                # One call for what rfind() and two slices would give.
+                head, newline, rest = data.rpartition(b"\n")
+                if head and head[-1] != _LF:
+                    run = self._tail + head
+                    size = len(run) + 1
+                    # In so few bytes no line is too long, whole or not.
+                    if size <= self._limit:
+                        try:
+                            records = list(map(self._decode, BytesIO(run)))
+                        except Exception:  # noqa: S110
+                            pass  # told with its place by the long way, and not as the context of what that raises
+                        else:
+                            self._tail = rest
+                            self._offset += size
+                            self._index += len(records)
+                            return records
+                elif not newline and (size := len(self._tail) + len(data)) <= self._limit:
+                    if size <= SHORT_TAIL:
+                        self._tail += data
+                    else:
+                        self._hold(data)
                     return []
-                size += end
-                # Of a large chunk a copy costs more than a view.
-                run = self._tail + data[:end] if end < _LARGE else b"".join((self._tail, memoryview(data)[:end]))
-                try:
-                    records = list(map(self._decode, BytesIO(run))) if self._short else self._decode_long(run)
-                except Exception:  # noqa: S110
-                    pass  # told with its place by the long way, and not as the context of what that raises
-                else:
-                    self._tail = data[end:]
-                    self._offset += size
-                    self._index += len(records)
-                    self._short = size < self._long_line * len(records)
-                    return records
+            elif (much := self._feed_much(data)) is not None:
+                return much
         return super().feed(data)
+
+    def _feed_much(self, data: bytes) -> list[T] | None:
+        """Do as `feed` where all is in order; else return None, with nothing changed."""
+        size = len(self._tail)
+        # In so few bytes no line is too long, whole or not.
+        if size + len(data) > self._limit:
+            return None
+        end = data.rfind(b"\n") + 1
+        if not end:
+            self._hold(data)
+            return []
+        size += end
+        # Of a large chunk a copy costs more than a view.
+        run = self._tail + data[:end] if end < _LARGE else b"".join((self._tail, memoryview(data)[:end]))
+        try:
+            records = list(map(self._decode, BytesIO(run))) if self._short else self._decode_long(run)
+        except Exception:
+            return None  # told with its place by the long way, and not as the context of what that raises
+        self._tail = data[end:]
+        self._offset += size
+        self._index += len(records)
+        self._short = size < self._long_line * len(records)
+        return records
 
     def _decode_long(self, run: bytes | bytearray) -> list[T]:
         # decode_lines() takes two records on a line, and one spread over lines, so its result needs a proof. That
