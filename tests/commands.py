@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.corpus import SAMPLE
+from chatcodec import json
 from chatcodec.cli._commands import run
 
 if TYPE_CHECKING:
@@ -51,6 +53,23 @@ def written(path: Path, *lines: bytes) -> Path:
     """Write `lines` to `path`, and return it."""
     path.write_bytes(b"".join(line + b"\n" for line in lines))
     return path
+
+
+def varied(path: Path) -> Path:
+    """Write so many records of other costs, latencies and sessions to `path` that sums of them are estimates."""
+    random = Random(0)
+    return written(
+        path,
+        *(
+            json.patch(
+                line,
+                cost=random.lognormvariate(-6, 2),
+                latency=random.lognormvariate(8, 2),
+                session_id=f"s-{random.randrange(9000)}",
+            )
+            for line in DELTAS.read_bytes().splitlines() * 40
+        ),
+    )
 
 
 def untimed(lines: bytes, load: Callable[[str], Any]) -> list[Any]:

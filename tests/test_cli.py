@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import importlib.metadata
 import io
 import json
 import os
+import resource
 import threading
+import tracemalloc
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,10 +18,14 @@ import zstandard
 
 from chatcodec import frames, ndjson
 from chatcodec._summary import Summary
+from chatcodec.cli import _files, _work
+from chatcodec.cli._jobs import Meter
+from chatcodec.cli._output import output
 
 from .commands import BAD, DELTAS, GOOD, REASON, RESPONSES, call, untimed, written
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 Capture = pytest.CaptureFixture[str]
@@ -87,7 +95,7 @@ def test_a_terminal_without_unicode_gets_ascii(capfd: Capture, tmp_path: Path, m
 def test_estimates_come_with_their_error(capfd: Capture, tmp_path: Path) -> None:
     lines = [b'{"cost":%d,"sessionId":"%d"}' % (number, number) for number in range(60_000)]
     out = call(capfd, "stats", written(tmp_path / "many.ndjson", *lines)).out
-    assert "The ranks of p50 to p99 are off by 0.02% at most in 99 of 100 cases." in out
+    assert "p50 to p99 are 0.05% too low at the most." in out
     assert "% off at most in 95 of 100 cases)" in out
 
 
@@ -109,6 +117,13 @@ def test_check_says_the_same_to_machines(capfd: Capture, mixed: Path) -> None:
 
 def test_check_has_nothing_to_say_about_good_files(capfd: Capture) -> None:
     assert call(capfd, "check", RESPONSES, DELTAS) == (0, "", "")
+
+
+def test_a_file_without_records_has_nothing_bad(capfd: Capture, tmp_path: Path) -> None:
+    empty = written(tmp_path / "empty.ndjson")
+    assert call(capfd, "check", empty) == (0, "", "")
+    assert call(capfd, "convert", empty, tmp_path / "empty.msgpack") == (0, "", "")
+    assert (tmp_path / "empty.msgpack").read_bytes() == b""
 
 
 def test_lines_are_counted_in_each_file_anew(capfd: Capture, mixed: Path) -> None:
@@ -212,6 +227,52 @@ def test_compressed_files_may_have_many_members(capfd: Capture, tmp_path: Path) 
         assert json.loads(call(capfd, "stats", "--json", path).out)["records"] == 632
 
 
+def test_a_compressed_file_does_not_say_when_it_was_written(capfd: Capture, tmp_path: Path) -> None:
+    target = tmp_path / "a.ndjson.gz"
+    assert call(capfd, "convert", DELTAS, target).status == 0
+    assert target.read_bytes()[4:8] == bytes(4)  # RFC 1952: no time stamp is available
+
+
+def test_the_end_of_a_long_line_is_found_without_holding_it(tmp_path: Path) -> None:
+    path = written(tmp_path / "long.ndjson", b'"%b"' % (b"x" * 4_000_000), GOOD)
+    tracemalloc.start()
+    try:
+        assert len(list(_files.segments(_files.File(str(path), "ndjson", ""), 100))) == 2
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 1_000_000
+
+
+def test_checking_keeps_no_record(mixed: Path) -> None:
+    segment = _files.Segment(_files.File(str(mixed), "ndjson", ""))
+    assert {part.value for part in _work.check(segment, Meter())} == {None}
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """Let this process open no file more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_file_that_cannot_be_opened_is_named(mixed: Path, tmp_path: Path) -> None:
+    source, target = (_files.File(str(path), "ndjson", "") for path in (mixed, tmp_path / "target.ndjson"))
+    for file, opened in (
+        (source, lambda: list(_files.segments(source, 100))),
+        (source, lambda: list(_files.chunks(_files.Segment(source), Meter()))),
+        (target, lambda: output(target).__enter__()),
+    ):
+        with no_more_files(), pytest.raises(_files.Failure, match=f"^{file.name}: Too many open files$"):
+            opened()
+
+
 def test_named_pipes_are_read_and_written_as_they_are(capfd: Capture, tmp_path: Path) -> None:
     source, target = tmp_path / "source.ndjson", tmp_path / "target.ndjson.gz"
     os.mkfifo(source)
@@ -231,6 +292,27 @@ def test_named_pipes_are_read_and_written_as_they_are(capfd: Capture, tmp_path: 
 
 
 NO_FORMAT = "the name says no format (.ndjson, .jsonl, .msgpack, and .gz or .zst on top); tell it with"
+HELP = [
+    ("--help", "Usage: chatcodec [OPTIONS] COMMAND [ARGS]..."),
+    ("stats --help", "Usage: chatcodec stats [OPTIONS] FILE..."),
+    ("check --help", "Usage: chatcodec check [OPTIONS] FILE..."),
+    ("convert --help", "Usage: chatcodec convert [OPTIONS] SRC DST"),
+    ("check --help", "--from [ndjson|msgpack] The format read; without it, what the name says."),
+    ("convert --help", "--to [ndjson|msgpack] The format written; without it, what the name says."),
+    ("stats --help", "How many processes read NDJSON files that are not compressed; other files are read by one."),
+    ("stats --help", "[default: (all cores)"),
+    ("stats --help", "--json Print JSON, for machines."),
+    ("--version", f"chatcodec, version {importlib.metadata.version('chatcodec')}"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "text"), HELP)
+def test_help_says_what_there_is(capfd: Capture, arguments: str, text: str) -> None:
+    status, out, err = call(capfd, *arguments.split())
+    assert (status, err) == (0, "")
+    assert text in " ".join(out.split())
+
+
 WRONG: list[tuple[list[str], str]] = [
     ([], "Missing command."),
     (["look"], "No such command 'look'."),
@@ -239,6 +321,10 @@ WRONG: list[tuple[list[str], str]] = [
     (["check", "/nowhere/a.ndjson"], "/nowhere/a.ndjson: No such file or directory"),
     (["check", "/proc", "--from=ndjson"], "/proc: Is a directory"),
     (["convert", str(DELTAS), "/nowhere/a.msgpack"], "/nowhere/a.msgpack: No such file or directory"),
+    (["check", "--from=xml", "a.ndjson"], "Invalid value for '--from': 'xml' is not one of 'ndjson', 'msgpack'."),
+    (["convert", "--to=xml", "a.ndjson", "b"], "Invalid value for '--to': 'xml' is not one of 'ndjson', 'msgpack'."),
+    (["check", "a"], f"a: {NO_FORMAT} --from"),
+    (["convert", "a", "-"], f"a: {NO_FORMAT} --from"),
     (["convert", str(DELTAS), "-"], f"-: {NO_FORMAT} --to"),
     (["stats", "a.txt.gz"], f"a.txt.gz: {NO_FORMAT} --from"),
 ]

@@ -16,7 +16,7 @@ from chatcodec.cli import _commands, _files, _jobs, _work
 from chatcodec.cli._files import Failure, File, Segment, segments
 from chatcodec.cli._jobs import Meter, Part, run
 
-from .commands import BAD, DELTAS, GOOD, RESPONSES, call, written
+from .commands import BAD, DELTAS, GOOD, RESPONSES, call, varied, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -130,6 +130,22 @@ def test_the_command_gives_the_same_with_any_number_of_jobs(
     assert one == two
     assert targets[0].read_bytes() == targets[1].read_bytes()
     assert json.loads(call(capfd, "stats", "--json", targets[0]).out)["records"] == 75
+
+
+def test_estimates_too_are_the_same_with_any_number_of_jobs(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = varied(tmp_path / "varied.ndjson")
+    shown = call(capfd, "stats", "--jobs=1", path)
+    printed = call(capfd, "stats", "--json", "--jobs=1", path)
+    report = json.loads(printed.out)
+    assert report["quantileError"] > 0
+    assert report["sessionsError"] > 0.01
+    monkeypatch.setattr(_commands, "_SEGMENTS_A_JOB", 1)
+    for jobs, size in ((3, 700_000), (2, 2_000_000), (1, 100_000)):
+        monkeypatch.setattr(_files, "SEGMENT_BYTES", size)
+        assert call(capfd, "stats", "--json", f"--jobs={jobs}", path) == printed
+    assert call(capfd, "stats", "--jobs=1", path) == shown
 
 
 def die(segment: Segment, meter: Meter) -> Iterator[Part]:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatcodec.cli._report import edges_between
+from chatcodec.cli._report import edges_between, precision
 
-from .commands import call, written
+from .commands import call, varied, written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,3 +50,30 @@ def test_edges_rise_between_the_least_and_the_largest(one: float, other: float) 
 def test_values_that_are_all_the_same_make_one_bar(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = call(capfd, "stats", written(tmp_path / "same.ndjson", *[b'{"cost":0}'] * 3)).out
     assert [line.split()[-1] for line in out.splitlines() if "%" in line] == ["0.0%", "100.0%"]
+
+
+def test_bars_are_as_long_as_their_share_and_what_is_rare_has_one(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = call(capfd, "stats", written(tmp_path / "rare.ndjson", *[b'{"cost":1}'] * 999, b'{"cost":50}')).out
+    assert [line.split() for line in out.splitlines() if "%" in line] == [
+        ["below", "2", "█" * 40, "99.9%"],
+        ["from", "2", "0.0%"],
+        ["from", "5", "0.0%"],
+        ["from", "10", "0.0%"],
+        ["from", "20", "0.0%"],
+        ["from", "50", "█", "0.1%"],
+    ]
+
+
+def test_a_histogram_of_estimates_is_of_all_values(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out = call(capfd, "stats", varied(tmp_path / "varied.ndjson")).out
+    histograms = out[out.index("latency, ms", out.index("too low")) :]
+    assert sum(float(line.split()[-1][:-1]) for line in histograms.splitlines() if "%" in line) == pytest.approx(
+        200, abs=2
+    )
+
+
+@pytest.mark.parametrize(("error", "percent"), [(2**-2, "25.00%"), (2**-9, "0.20%"), (2**-12, "0.03%")])
+def test_the_error_that_is_told_is_never_less_than_it_is(error: float, percent: str) -> None:
+    assert precision(error) == f"p50 to p99 are {percent} too low at the most."

@@ -12,9 +12,10 @@ import dask.bytes
 from dask.delayed import delayed
 
 from . import ndjson
+from ._distribution import FieldReport
 from ._errors import RecordError
 from ._record import ChatCompletionResponse, Envelope
-from ._summary import FieldReport, Report, Summary, merged
+from ._summary import Report, Summary, merged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from chatcodec._summary import FieldReport
+from chatcodec._distribution import FieldReport
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from chatcodec._summary import Distribution, Report, Summary
+    from chatcodec._distribution import Distribution
+    from chatcodec._summary import Report, Summary
 
+_EXACT = "p50 to p99 are exact."
 _BAR = 40
 _ROWS = 20
 # Differences below are too near to nothing to be divided by.
@@ -33,12 +35,14 @@ def show(summary: Summary) -> None:
     report = summary.report()
     console.print(_overview(report))
     console.print(_figures(report))
-    error = report.quantile_error
-    off = f"The ranks of p50 to p99 are off by {error:.2%} at most in 99 of 100 cases."
-    console.print(off if error else "p50 to p99 are exact.", highlight=False)
-    for title, values in (("latency, ms", summary.latency), ("cost", summary.cost)):
-        if values.sketch.n:
-            console.print(_histogram(title, values, "#" if console.options.ascii_only else "█"))
+    console.print(precision(report.quantile_error), highlight=False)
+    block = "#" if console.options.ascii_only else "█"
+    for title, field, values in (
+        ("latency, ms", report.latency, summary.latency),
+        ("cost", report.cost, summary.cost),
+    ):
+        if field.largest is not None:
+            console.print(_histogram(title, values, field.largest, block))
 
 
 def _overview(report: Report) -> Table:
@@ -73,9 +77,8 @@ def _number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= _WHOLE else f"{value:.4g}"
 
 
-def _histogram(title: str, values: Distribution, block: str) -> Table:
-    least = values.sketch.get_quantile(0.01)
-    edges = edges_between(least, values.sketch.get_max_value())
+def _histogram(title: str, values: Distribution, largest: float, block: str) -> Table:
+    edges = edges_between(values.quantile(1), largest)
     shares = values.shares(edges)
     table = Table(title=title, title_justify="left", box=None, show_header=False)
     table.add_column(justify="right")
@@ -86,6 +89,12 @@ def _histogram(title: str, values: Distribution, block: str) -> Table:
     for name, share in zip(names, shares, strict=True):
         table.add_row(name, block * math.ceil(_BAR * share / most), f"{share:.1%}")
     return table
+
+
+def precision(error: float) -> str:
+    """Return what to say of quantiles that are up to such a part of themselves too low."""
+    # Rounded up, for it is what holds at the most.
+    return f"p50 to p99 are {math.ceil(10_000 * error) / 10_000:.2%} too low at the most." if error else _EXACT
 
 
 def edges_between(least: float, largest: float) -> list[float]:
