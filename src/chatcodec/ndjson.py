@@ -9,7 +9,7 @@ spaces, tabs and ``\r`` are keep-alives, and a byte order mark at the very start
 from __future__ import annotations
 
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import _patches, _sinks, _stream, json
 from ._stream import BATCH_BYTES, SHORT_TAIL, T
@@ -60,7 +60,7 @@ class StreamDecoder(_stream.TextDecoder[T]):
         # Whether lines are decoded, and were short in the last chunk: then they are decoded one by one.
         self._short = self._decode is not bytes
         self._long_line = 0 if self._decode is bytes else _LONG_LINE
-        self._small = 0 if self._decode is bytes else min(_LARGE, self._limit)
+        self._small = min(_LARGE, self._limit)
 
     def feed(self, data: Buffer) -> list[T]:
         """Take the next chunk, of any size, and return the records that it completed.
@@ -80,8 +80,9 @@ class StreamDecoder(_stream.TextDecoder[T]):
                     size = len(run) + 1
                     # In so few bytes no line is too long, whole or not.
                     if size <= self._limit:
+                        decode = self._decode
                         try:
-                            records = list(map(self._decode, BytesIO(run)))
+                            records = _split(run + newline) if decode is bytes else list(map(decode, BytesIO(run)))
                         except Exception:  # noqa: S110
                             pass  # told with its place by the long way, and not as the context of what that raises
                         else:
@@ -133,7 +134,7 @@ class StreamDecoder(_stream.TextDecoder[T]):
 
     def _decode_whole(self, run: bytes | bytearray) -> list[T]:
         if self._decode is bytes:
-            return _split(run)  # type: ignore[return-value]
+            return _split(run)
         # BytesIO makes each line as it is wanted, so that all of them use the same memory.
         return list(map(self._decode, BytesIO(run)))
 
@@ -190,7 +191,7 @@ def _count_objects(block: bytes | bytearray) -> int:
     return lines
 
 
-def _split(block: bytes | bytearray) -> list[bytes]:
+def _split(block: bytes | bytearray) -> list[Any]:
     r"""Return the lines of `block`; raise `ValueError` if one may be blank or end in ``\r``."""
     lines = bytes(block).split(b"\n")
     lines.pop()
