@@ -22,6 +22,9 @@ NOT_ONE_RECORD_A_LINE = [
     (b'{"cost":1},\n', [1]),
     (b"{}\n}{\n{}\n", [2]),
     (b'{"sessionId":"a\nb"}\n', [1, 2]),
+    (b'{"choices":\n[{}]}\n', [1, 2]),
+    (b'{"choices":[{}\n,{}]}{}\n', [1, 2]),
+    (b'{"choices":[{},\n{}]}{}\n', [1, 2]),
 ]
 
 
@@ -40,7 +43,7 @@ def test_also_where_lines_are_long(data: bytes, bad: list[int], newline: bytes) 
     long = b'{"sessionId":"%b"' % (b"x" * 9000)
     good = long + b"}\n"
     data = data.replace(b"{}", long + b"}").replace(b"\n", newline)
-    for whole in (good + good + data + good, data * 3):
+    for whole in (data, good + good + data + good, data * 3):
         seen = outcome(ndjson, [good, whole])
         assert seen == outcome(ndjson, cut(good + whole, [700, 2600, 9600]))
         assert next(item for item in seen if isinstance(item, ChatCompletionResponse)).session_id == "x" * 9000
@@ -83,7 +86,7 @@ def test_blank_lines_are_skipped_and_counted(blank: bytes, type: Any) -> None:
         assert seen[1][2] == 2 * blank.count(b"\n") + 2
 
 
-@pytest.mark.parametrize("not_blank", [b"\x0b\n", b"\x0c\n", b"\xc2\xa0\n", b"\0\n"])
+@pytest.mark.parametrize("not_blank", [b"X\n", b"\x0b\n", b"\x0c\n", b"\xc2\xa0\n", b"\0\n"])
 def test_a_line_of_other_space_is_no_blank_line(not_blank: bytes) -> None:
     assert len(outcome(ndjson, [not_blank])) == 1
     assert outcome(ndjson, [not_blank], type=bytes) == [not_blank[:-1]]

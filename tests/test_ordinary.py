@@ -11,7 +11,7 @@ import pytest
 from chatcodec import ChatCompletionResponse, Envelope, RecordError, frames, ndjson
 
 from .test_sources import achunks
-from .test_stream import framed, streams, work
+from .test_stream import framed, outcome, plain, streams, work
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -42,9 +42,67 @@ def test_a_chunk_is_a_fixed_number_of_calls_however_many_records_it_brings(
     assert calls_for(stream, type, 4, length) == calls_for(stream, type, 40, length)
 
 
+# Calls of the package's own: the framing's feed(), and what it cannot do without.
+SMALL = {(ndjson, bytes): 2}
+MUCH = {(ndjson, bytes): 5, (frames, bytes): 1}
+
+
+@streams
+@pytest.mark.parametrize("type", TYPES)
+@pytest.mark.parametrize(("length", "count"), [(10, 4), (10, 900), (3000, 9)])
+def test_a_chunk_cut_inside_records_takes_no_call_but_those(
+    stream: ModuleType, codec: ModuleType, type: Any, length: int, count: int
+) -> None:
+    chunk = stream.encode([ChatCompletionResponse(session_id="x" * length)] * count)
+    shifted = chunk[7:] + chunk[:7]
+    decoder = stream.StreamDecoder(type)
+    decoder.feed(chunk + chunk[:7])
+    decoder.feed(shifted)
+    calls = work(lambda: decoder.feed(shifted))["call"] - 1
+    if count == 4:
+        assert calls == SMALL.get((stream, type), 1)
+    else:
+        assert calls == MUCH.get((stream, type), 1 if stream is frames else 4 if length == 3000 else 2)
+    assert decoder.buffered == 7
+
+
+@streams
+@pytest.mark.parametrize("type", TYPES)
+def test_a_piece_of_a_record_takes_one_call(stream: ModuleType, codec: ModuleType, type: Any) -> None:
+    chunk = stream.encode([ChatCompletionResponse(session_id="x" * 3000)])
+    decoder = stream.StreamDecoder(type)
+    decoder.feed(chunk + chunk[:9])
+    assert work(lambda: decoder.feed(chunk[9:1000]))["call"] - 1 == 1
+    assert decoder.buffered == 1000
+
+
+@streams
+@pytest.mark.parametrize("type", TYPES)
+@pytest.mark.parametrize("buffer", [bytearray, memoryview])
+def test_chunks_of_any_buffer_are_taken_behind_ordinary_ones(
+    stream: ModuleType, codec: ModuleType, type: Any, buffer: Any
+) -> None:
+    chunk = stream.encode([ChatCompletionResponse(session_id="x")] * 2)
+    decoder = stream.StreamDecoder(type)
+    decoder.feed(chunk)
+    assert list(map(plain, decoder.feed(buffer(chunk)))) == list(map(plain, decoder.feed(chunk)))
+
+
+@streams
+@pytest.mark.parametrize("limit", range(10, 50))
+def test_the_limit_is_that_of_one_record_and_not_of_some_together(
+    stream: ModuleType, codec: ModuleType, limit: int
+) -> None:
+    chunk = stream.encode([ChatCompletionResponse(cost=1.0)] * 4)
+    record = codec.encode(ChatCompletionResponse(cost=1.0))
+    expected = limit >= len(record)
+    seen = outcome(stream, [chunk], max_record_bytes=limit)
+    assert [isinstance(item, ChatCompletionResponse) for item in seen] == [expected] * 4
+
+
 def test_long_lines_are_decoded_many_at_a_time_and_short_ones_are_not() -> None:
     for length, times in ((10, 0), (3000, 1)):
-        chunk = ndjson.encode([ChatCompletionResponse(session_id="x" * length)] * 9)
+        chunk = ndjson.encode([ChatCompletionResponse(session_id="x" * length)] * (20_000 // length))
         decoder = ndjson.StreamDecoder(ChatCompletionResponse)
         decoder.feed(chunk)
         decoder.feed(chunk)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from chatcodec import DecodeError, EncodeError, ValidationError, frames, json, msgpack, ndjson, sse
 
+from .test_stream import work
 from .wire import CASES, NOT_JSON, changes, hostile
 
 if TYPE_CHECKING:
@@ -93,6 +94,12 @@ def test_any_number_of_messages_is_taken(framing: ModuleType, codec: ModuleType)
     for many in (0, 1, 256, 257, 600):
         expected = framing.encode([codec.patch(message, session_id="s", cost=None)] * many)
         assert framing.patch([message] * many, session_id="s", cost=None) == expected
+
+
+@pytest.mark.parametrize("framing", [ndjson, sse])
+def test_many_messages_are_one_call_into_the_parser(framing: ModuleType) -> None:
+    calls = work(lambda: framing.patch([CASES[1].json] * 200, cost=2.0))
+    assert (calls["decode_lines"], calls["encode_lines"]) == (1, 1)
 
 
 @framings

@@ -25,7 +25,7 @@ __all__ = ["StreamDecoder", "aiter_decode", "aiter_encode", "encode", "iter_deco
 _BLANK = b" \t\r"
 _LF = 10
 _LONG_LINE = 800
-_LARGE = 8192
+_SMALL_CHUNK = 8192
 _OPEN, _CLOSE = b"{}"
 
 
@@ -60,7 +60,7 @@ class StreamDecoder(_stream.TextDecoder[T]):
         # Whether lines are decoded, and were short in the last chunk: then they are decoded one by one.
         self._short = self._decode is not bytes
         self._long_line = 0 if self._decode is bytes else _LONG_LINE
-        self._small = min(_LARGE, self._limit)
+        self._small = min(_SMALL_CHUNK, self._limit)
 
     def feed(self, data: Buffer) -> list[T]:
         """Take the next chunk, of any size, and return the records that it completed.
@@ -111,8 +111,7 @@ class StreamDecoder(_stream.TextDecoder[T]):
             self._hold(data)
             return []
         size += end
-        # Of a large chunk a copy costs more than a view.
-        run = self._tail + data[:end] if end < _LARGE else b"".join((self._tail, memoryview(data)[:end]))
+        run = b"".join((self._tail, memoryview(data)[:end]))  # here a copy of it would cost more than a view
         try:
             records = list(map(self._decode, BytesIO(run))) if self._short else self._decode_long(run)
         except Exception:
