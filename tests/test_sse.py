@@ -206,6 +206,50 @@ def test_a_byte_order_mark_at_the_very_start_is_skipped(type: Any) -> None:
 # Types
 
 
+@pytest.mark.parametrize("type", TYPES)
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"])
+def test_an_ordinary_chunk_takes_a_fixed_number_of_calls_and_so_does_a_piece(type: Any, end: bytes) -> None:
+    for count in (4, 400):
+        chunk = sse.encode(COSTS[:1] * count).replace(b"\n\n", end)
+        shifted = chunk[9:] + chunk[:9]
+        decoder = sse.StreamDecoder(type)
+        decoder.feed(chunk + chunk[:9])
+        assert len(decoder.feed(shifted)) == count
+        # feed() and two that decode; where there is a carriage return, one that looks for the end.
+        assert work(lambda: decoder.feed(shifted))["call"] - 1 == 3 + (b"\r" in end)
+        assert work(lambda: decoder.feed(chunk[9:12]))["call"] - 1 == 2
+        assert decoder.buffered == 12
+
+
+@pytest.mark.parametrize("type", TYPES)
+def test_so_does_the_chunk_that_ends_the_stream(type: Any) -> None:
+    chunk = done(sse.encode(COSTS))
+    decoder = sse.StreamDecoder(type)
+    decoder.feed(chunk)
+    assert work(lambda: decoder.feed(chunk))["call"] - 1 == 3
+    assert decoder.finish() == []
+
+
+@pytest.mark.parametrize("odd", [sse.DONE, b"data:  \n\n", b"data:\n\n"])
+def test_what_is_no_record_is_none_in_an_ordinary_chunk_of_bytes_either(odd: bytes) -> None:
+    one, two = sse.encode([b"1"]), sse.encode([b"2"])
+    for chunk in (odd + one + two, one + odd + two, one + two + odd):
+        decoder = sse.StreamDecoder(bytes)
+        decoder.feed(one)
+        assert decoder.feed(chunk) == [b"1", b"2"]
+        with pytest.raises(RecordError) as caught:
+            decoder.feed(b"event: error\n\n")
+        assert caught.value.index == 5
+
+
+@pytest.mark.parametrize("buffer", [bytearray, memoryview])
+def test_chunks_of_any_buffer_are_taken_behind_ordinary_ones(buffer: Any) -> None:
+    chunk = sse.encode(COSTS)
+    decoder = sse.StreamDecoder()
+    decoder.feed(chunk)
+    assert decoder.feed(buffer(chunk)) == COSTS
+
+
 def test_a_type_of_the_users_is_decoded_into() -> None:
     class Cost(msgspec.Struct):
         cost: float
@@ -379,6 +423,15 @@ def test_a_long_event_is_told_as_soon_as_it_is_known_and_never_held() -> None:
         assert decoder.buffered <= 1  # a line end, whose blank line may come
     assert decoder.feed(b"\r") == []
     assert decoder.feed(b"\n" + done(sse.encode(COSTS))) == COSTS
+
+
+@pytest.mark.parametrize("type", TYPES)
+def test_the_rest_of_a_long_event_is_no_event_of_its_own(type: Any) -> None:
+    decoder = sse.StreamDecoder(type, max_record_bytes=20)
+    with pytest.raises(RecordError, match="limit of 20"):
+        decoder.feed(b"data: " + b"x" * 30 + b"\n")
+    assert decoder.feed(b"data: {}\n\n") == []
+    assert len(decoder.feed(b"data: {}\n\n")) == 1
 
 
 def test_a_long_event_that_the_stream_ends_in_is_one_bad_record() -> None:
