@@ -426,10 +426,11 @@ def test_a_long_event_is_told_as_soon_as_it_is_known_and_never_held() -> None:
 
 
 @pytest.mark.parametrize("type", TYPES)
-def test_the_rest_of_a_long_event_is_no_event_of_its_own(type: Any) -> None:
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_the_rest_of_a_long_event_is_no_event_of_its_own(type: Any, end: bytes) -> None:
     decoder = sse.StreamDecoder(type, max_record_bytes=20)
     with pytest.raises(RecordError, match="limit of 20"):
-        decoder.feed(b"data: " + b"x" * 30 + b"\n")
+        decoder.feed(b"data: " + b"x" * 30 + end)
     assert decoder.feed(b"data: {}\n\n") == []
     assert len(decoder.feed(b"data: {}\n\n")) == 1
 
