@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import multiprocessing
 import os
 import pty
 import resource
@@ -13,9 +14,13 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from rich.progress import Progress
 
 from chatcodec import cli
-from chatcodec.cli import _files
+from chatcodec.cli import _commands, _files, _work
+from chatcodec.cli._files import File, Segment
+from chatcodec.cli._jobs import Meter, Part, run
+from chatcodec.cli._progress import _RecordsColumn
 
 from .commands import BAD, COMMAND, DELTAS, GOOD, REASON, RESPONSES, Process, call, spawn, written
 
@@ -70,6 +75,14 @@ def test_a_full_disk_is_one_line_on_standard_output() -> None:
     assert (status, err) == (2, b"chatcodec: standard output: No space left on device\n")
 
 
+def test_so_is_one_that_is_full_only_when_the_last_is_written(tmp_path: Path) -> None:
+    path = written(tmp_path / "short.ndjson", GOOD)
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
+    with open("/dev/full", "wb") as full:
+        status, _, err = finished(spawn("convert", path, "-", "--to=ndjson", stdout=full, stderr=PIPE, env=buffered))
+    assert (status, err) == (2, b"chatcodec: standard output: No space left on device\n")
+
+
 def limit_files() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 
@@ -92,7 +105,8 @@ def test_an_interrupt_leaves_no_half_file(tmp_path: Path, old: list[bytes]) -> N
         process.stdin.write((GOOD + b"\n") * 100_000 + BAD + b"\n")
         process.stdin.flush()
         assert process.stderr.readline() == f"-:100001: {REASON}\n".encode()
-        assert len(list(tmp_path.iterdir())) == len(before) + 1  # half of it is there
+        (half,) = set(tmp_path.iterdir()) - set(before)
+        assert (half.name[0], half.suffix) == (".", ".part")
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
         assert process.stderr.read().strip() == b""
@@ -158,16 +172,116 @@ def test_a_terminal_shows_the_progress(terminal: tuple[int, int]) -> None:
     assert "707 records, " in shown
     assert "/s" in shown
     assert "0:00:00" in shown
+    assert "━" in shown
 
 
-def test_what_is_printed_on_the_same_terminal_stays_whole(terminal: tuple[int, int], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("arguments", "size"), [(["a.ndjson"], "11/11 bytes"), (["--from=ndjson", "-"], "11/? bytes")])
+def test_every_byte_and_record_shows_once(
+    terminal: tuple[int, int], tmp_path: Path, arguments: list[str], size: str
+) -> None:
+    master, slave = terminal
+    (tmp_path / "a.ndjson").write_bytes(b"{}\n{}\n{}\n[]")
+    environment = {**os.environ, "TERM": "xterm"}
+    with (tmp_path / "a.ndjson").open("rb") as file:
+        process = spawn("check", *arguments, stdin=file, stdout=PIPE, stderr=slave, env=environment, cwd=tmp_path)
+    os.close(slave)
+    status, out, _ = finished(process)
+    assert (status, out.count(b":4: ")) == (1, 1)
+    shown = seen(master)
+    assert size in shown
+    assert "4 records, " in shown
+
+
+def test_the_rate_is_what_was_read_in_the_time_that_has_passed() -> None:
+    now, meter = [0.0], Meter()
+    bar = Progress(get_time=lambda: now[0])
+    bar.add_task("", start=False)
+    (task,) = bar.tasks
+    column = _RecordsColumn(meter)
+    assert column.render(task).plain == "0 records, 0/s"
+    bar.start_task(task.id)
+    meter.add(records=3000)
+    assert column.render(task).plain == "3,000 records, 3,000/s"
+    now[0] = 2.0
+    assert column.render(task).plain == "3,000 records, 1,500/s"
+
+
+# Where this module was imported: a fork would have it from its parent.
+IMPORTED_IN = os.getpid()
+
+
+def look_around(segment: Segment, meter: Meter) -> Iterator[Part]:
+    """Tell which process does the work, whether it is no fork, and whether interrupts are held back in it."""
+    held = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    yield Part((os.getpid(), os.getpid() == IMPORTED_IN, held), [], 0)
+
+
+def test_a_process_is_no_fork_and_hears_no_interrupt_even_while_it_starts(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.ndjson", GOOD, GOOD)
+    segments = _files.segments(File(str(path), "ndjson", ""), 1)
+    for _, part in run(segments, look_around, 2, Meter.for_jobs(2)):
+        assert part.value == (part.value[0], True, True)
+        assert part.value[0] != os.getpid()
+
+
+def test_a_file_that_is_read_as_a_whole_is_read_in_this_process() -> None:
+    whole = Segment(File("a.ndjson.gz", "ndjson", ".gz"))
+    ((segment, part),) = run([whole], look_around, 2, Meter.for_jobs(2))
+    assert (segment, part.value) == (whole, (os.getpid(), True, False))
+
+
+@pytest.mark.parametrize(("lines", "here"), [(8, True), (32, False)])
+def test_a_long_file_is_read_by_processes_and_a_short_one_is_not_worth_their_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int, here: bool
+) -> None:
+    monkeypatch.setattr(_files, "SEGMENT_BYTES", 1)
+    file = File(str(written(tmp_path / "a.ndjson", *[GOOD] * lines)), "ndjson", "")
+    with _commands._worked([file], look_around, 2) as results:
+        assert {part.value[0] == os.getpid() for _, part in results} == {here}
+
+
+def count_up(segment: Segment, meter: Meter) -> Iterator[Part]:
+    """Count so often that two who do it are bound to meet."""
+    for _ in range(20_000):
+        meter.add(size=2, records=1)
+    yield Part(None, [], 0)
+
+
+def test_what_is_read_in_many_processes_counts_once(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.ndjson", GOOD, GOOD)
+    meter = Meter.for_jobs(2)
+    assert len(list(run(_files.segments(File(str(path), "ndjson", ""), 1), count_up, 2, meter))) == 2
+    assert meter.counts[:2] == [80_000, 40_000]
+
+
+def test_few_segments_wait_and_what_is_not_wanted_any_more_is_not_worked_on(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.ndjson", *[GOOD] * 200)
+    taken: list[Segment] = []
+
+    def segments() -> Iterator[Segment]:
+        for segment in _files.segments(File(str(path), "ndjson", ""), len(GOOD) * 5):
+            taken.append(segment)
+            yield segment
+
+    meter = Meter.for_jobs(3)
+    results = run(segments(), _work.check, 3, meter)
+    next(results)
+    assert 3 < len(taken) < 8
+    assert len(multiprocessing.active_children()) == 3
+    results.close()
+    assert meter.stopped
+    assert multiprocessing.active_children() == []
+    assert len(taken) < 8
+
+
+def test_what_is_printed_on_the_same_terminal_has_a_line_of_its_own(terminal: tuple[int, int], tmp_path: Path) -> None:
     master, slave = terminal
     path = written(tmp_path / "a.ndjson", GOOD, BAD)
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "400"}
     process = spawn("check", path, stdout=slave, stderr=slave, env=environment)
     os.close(slave)
     assert finished(process)[0] == 1
-    assert f"{path}:2: {REASON}" in seen(master)
+    assert f"\x1b[2K{path}:2: {REASON}" in seen(master)  # behind the erased bar
 
 
 def test_the_bar_is_drawn_in_this_process_too(
@@ -224,14 +338,18 @@ def test_main_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ended.value.code == 0
 
 
-def test_main_tells_of_a_missing_package(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("package", ["datasketches", "numpy"])
+def test_main_tells_of_a_missing_package(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
     monkeypatch.setattr("sys.argv", ["chatcodec", "stats", str(DELTAS)])
-    monkeypatch.delitem(sys.modules, "chatcodec._summary", raising=False)
-    monkeypatch.setitem(sys.modules, "datasketches", None)
+    for module in ("_summary", "_distribution"):
+        monkeypatch.delitem(sys.modules, f"chatcodec.{module}", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
-    assert capfd.readouterr().err == "chatcodec: the command needs datasketches: pip install 'chatcodec[cli]'\n"
+    assert capfd.readouterr().err == f"chatcodec: the command needs {package}: pip install 'chatcodec[cli]'\n"
 
 
 def test_main_does_not_hide_that_it_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:

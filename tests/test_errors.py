@@ -6,6 +6,8 @@ import copy
 import enum
 import pickle
 import traceback
+from datetime import datetime, tzinfo
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -100,12 +102,50 @@ def test_an_error_that_takes_the_place_of_another_leaves_it_behind(call: Any) ->
     assert caught.value.__context__ is None
 
 
+@pytest.mark.parametrize("error", [KeyError("mine"), RuntimeError("unhashable, I say")])
+def test_what_the_users_own_code_raises_comes_out_as_it_was_with_its_cause(error: Exception) -> None:
+    cause = OSError("why")
+
+    def fail(*_: Any) -> Any:
+        raise error from cause
+
+    odd: Any = type("Odd", (ChatCompletionResponse,), {"__post_init__": fail})
+    nowhere: Any = type("Nowhere", (tzinfo,), {"utcoffset": fail})()
+    record = ChatCompletionResponse(timestamp=datetime(2026, 1, 2, tzinfo=nowhere))
+    for codec in CODECS:
+        for call in (
+            partial(codec.decode, b"{}" if codec is chatcodec.json else b"\x80", odd),
+            partial(codec.encode, record),
+        ):
+            with pytest.raises(type(error)) as caught:
+                call()
+            assert caught.value is error
+            assert error.__cause__ is cause
+
+
 def test_a_map_that_is_a_key_is_a_decode_error() -> None:
     for message in (b"\x81\xa7choices\x91\x81\xa1a\x81\x80\x02", b"\x81\xa7choices\x91\x81\x80\x02"):
         with pytest.raises(DecodeError):
             chatcodec.msgpack.decode(message)
-    with pytest.raises(DecodeError, match="a map is a key"):
+    with pytest.raises(DecodeError, match=r"^a map is a key of a map$"):
         _errors.raise_decode_error(TypeError("unhashable type: 'dict'"))
+
+
+@pytest.mark.parametrize("error", [ValueError("year 20000"), OverflowError("20000")])
+def test_a_value_that_python_cannot_hold_is_out_of_range(error: Exception) -> None:
+    with pytest.raises(ValidationError, match=r"^a value is out of range$"):
+        _errors.raise_decode_error(error)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_msgspecs_own_words_come_out_where_they_quote_nothing(codec: ModuleType) -> None:
+    decode = msgspec.json.decode if codec is chatcodec.json else msgspec.msgpack.decode
+    for message in (b"", b"\x81", b'{"cost":}', b"\x81\xa1a\xc1"):
+        with pytest.raises(DecodeError) as expected:
+            decode(message, type=ChatCompletionResponse)
+        with pytest.raises(DecodeError) as caught:
+            codec.decode(message)
+        assert (type(caught.value), str(caught.value)) == (type(expected.value), str(expected.value))
 
 
 def bad_record() -> RecordError:

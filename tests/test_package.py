@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import chatcodec
+import chatcodec.media_types
 
 
 def run(code: str) -> str:
@@ -35,6 +36,13 @@ def test_it_depends_on_msgspec_alone() -> None:
 
 def test_it_is_typed() -> None:
     assert importlib.resources.files(chatcodec).joinpath("py.typed").is_file()
+
+
+def test_the_media_types_are_those_in_use() -> None:
+    assert chatcodec.media_types.JSON == "application/json"
+    assert chatcodec.media_types.MSGPACK == "application/vnd.msgpack"
+    assert chatcodec.media_types.NDJSON == "application/x-ndjson"
+    assert chatcodec.media_types.SSE == "text/event-stream"
 
 
 def test_every_public_name_is_there_and_documented() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
+import types
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +14,7 @@ from chatcodec import ChatCompletionResponse, EncodeError, frames, ndjson, sse
 from .test_stream import COSTS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Generator
 
 
 class Service:
@@ -100,8 +102,9 @@ def test_a_record_that_cannot_be_written_is_told_with_its_number() -> None:
     async def main() -> None:
         chunks = sse.aiter_encode(Service(COSTS[0], b"{\n}", ...).records())
         assert await chunks.__anext__() == sse.encode(COSTS[:1])
-        with pytest.raises(EncodeError, match=r"^record 2: a line end"):
+        with pytest.raises(EncodeError, match=r"^record 2: a line end") as caught:
             await chunks.__anext__()
+        assert "".join(traceback.format_exception(caught.value)).count("EncodeError: ") == 1
 
     asyncio.run(main())
 
@@ -118,6 +121,51 @@ def test_a_reader_that_leaves_ends_the_source_too(count: int) -> None:
         assert service.cleaned_up
 
     asyncio.run(main())
+
+
+def test_a_source_that_waits_is_closed_as_a_generator_before_a_reader_that_leaves_goes_on() -> None:
+    closed: list[bool] = []
+
+    async def source() -> AsyncIterator[Any]:
+        yield COSTS[0]
+        try:
+            await asyncio.sleep(20)
+        except GeneratorExit:
+            closed.append(True)
+            raise
+
+    async def main() -> None:
+        records = source()
+        chunks: Any = sse.aiter_encode(records)
+        assert await chunks.__anext__() == sse.encode(COSTS[:1])
+        await chunks.aclose()
+        assert closed == [True]
+
+    asyncio.run(main())
+
+
+def test_any_event_loop_will_do_and_hears_what_the_source_waits_for() -> None:
+    @types.coroutine
+    def ask(question: str) -> Generator[str, Any, Any]:
+        return (yield question)
+
+    async def source() -> AsyncIterator[Any]:
+        yield await ask("first?")
+        yield COSTS[1]
+        yield await ask("third?")
+
+    async def main() -> list[bytes]:
+        return [chunk async for chunk in ndjson.aiter_encode(source())]
+
+    answers = {"first?": COSTS[0], "third?": COSTS[2]}
+    asked: list[str] = []
+    task, answer = main(), None
+    with pytest.raises(StopIteration) as ended:
+        while True:
+            asked.append(task.send(answer))
+            answer = answers[asked[-1]]
+    assert asked == ["first?", "third?"]
+    assert ended.value.value == [ndjson.encode(COSTS[:2]), ndjson.encode(COSTS[2:3])]
 
 
 def test_cancelling_passes_through() -> None:

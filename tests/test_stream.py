@@ -6,6 +6,7 @@ import gc
 import inspect
 import itertools
 import sys
+import traceback
 import tracemalloc
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from chatcodec import (
     json,
     msgpack,
     ndjson,
+    sse,
 )
 
 from .wire import CASES, STREAMS, hostile, records
@@ -330,6 +332,34 @@ def test_a_kept_error_keeps_no_chunk_alive(stream: ModuleType, codec: ModuleType
     assert held < len(chunk)
 
 
+@streams
+def test_behind_a_bad_record_that_came_in_pieces_only_the_rest_is_held(stream: ModuleType, codec: ModuleType) -> None:
+    bad, rest = framed(stream, BAD[stream]), stream.encode(COSTS)
+    decoder = stream.StreamDecoder()
+    assert decoder.feed(bad[:5]) == []
+    with pytest.raises(RecordError):
+        decoder.feed(bad[5:] + rest)
+    assert decoder.buffered == len(rest)
+    assert decoder.feed(b"") == COSTS
+
+
+@streams
+def test_what_is_held_can_be_asked_for_in_on_error_too(stream: ModuleType, codec: ModuleType) -> None:
+    held: list[int] = []
+
+    def look(_: RecordError) -> None:
+        held.append(decoder.buffered)
+        if len(held) == 1:
+            raise KeyError
+
+    decoder = stream.StreamDecoder(on_error=look)
+    bad = framed(stream, BAD[stream])
+    with pytest.raises(KeyError):
+        decoder.feed(bad * 3)
+    decoder.finish()
+    assert held == [len(bad) * 2, len(bad), 0]
+
+
 # finish
 
 
@@ -377,8 +407,17 @@ def test_finish_behind_an_error_that_was_not_drained_loses_no_record(stream: Mod
 @streams
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_limit_below_one_is_refused(stream: ModuleType, codec: ModuleType, limit: int) -> None:
-    with pytest.raises(ValueError, match=f"max_record_bytes is {limit}"):
+    message = f"^max_record_bytes is {limit}, and must be 1 or more, or None for no limit$"
+    with pytest.raises(ValueError, match=message):
         stream.StreamDecoder(max_record_bytes=limit)
+
+
+@streams
+def test_the_limit_is_16_mib_unless_told(stream: ModuleType, codec: ModuleType) -> None:
+    longest = b"x" * 2**24
+    assert stream.StreamDecoder(bytes).feed(framed(stream, longest)) == [longest]
+    with pytest.raises(RecordError, match="limit of 16777216"):
+        stream.StreamDecoder(bytes).feed(framed(stream, longest + b"x"))
 
 
 @streams
@@ -460,6 +499,28 @@ def test_memory_is_that_of_the_unfinished_record_also_in_tiny_pieces(stream: Mod
     assert held < 1.3 * decoder.buffered
 
 
+@streams
+@pytest.mark.parametrize("buffer", [bytes, bytearray])
+def test_what_is_held_is_not_copied_for_every_piece(stream: ModuleType, codec: ModuleType, buffer: Any) -> None:
+    whole = stream.encode([ChatCompletionResponse(session_id="x" * 1_000_000)])
+    decoder = stream.StreamDecoder()
+    decoder.feed(buffer(whole[:500_000]))
+    copies = 0
+    tracemalloc.start()
+    try:
+        for at in range(500_000, 502_000, 100):
+            piece = buffer(whole[at : at + 100])
+            before, _ = tracemalloc.get_traced_memory()
+            tracemalloc.reset_peak()
+            decoder.feed(piece)
+            _, most = tracemalloc.get_traced_memory()
+            copies += most - before > 400_000
+    finally:
+        tracemalloc.stop()
+    assert decoder.buffered == 502_000
+    assert copies <= 2
+
+
 def work(run: Callable[[], object]) -> Counter[str]:
     """Count the calls that `run` makes, into Python and into C, by name.
 
@@ -483,17 +544,29 @@ def work(run: Callable[[], object]) -> Counter[str]:
 
 @streams
 @pytest.mark.parametrize("size", [1, 100])
-def test_work_grows_linearly_when_a_record_arrives_in_pieces(stream: ModuleType, codec: ModuleType, size: int) -> None:
+@pytest.mark.parametrize("buffer", [bytes, bytearray])
+def test_work_grows_linearly_when_a_record_arrives_in_pieces(
+    stream: ModuleType, codec: ModuleType, buffer: Any, size: int
+) -> None:
     def take(length: int) -> Counter[str]:
         whole = stream.encode([ChatCompletionResponse(session_id="x" * length)])
         decoder = stream.StreamDecoder()
-        pieces = [whole[at : at + size] for at in range(0, len(whole), size)]
+        pieces = [buffer(whole[at : at + size]) for at in range(0, len(whole), size)]
         return work(lambda: [decoder.feed(piece) for piece in pieces])
 
     one, two = take(20_000), take(40_000)
     assert sum(two.values()) < 2.1 * sum(one.values())
     # The pieces are put together when the last one is there; a frame's also when its length is.
     assert one["join"] == two["join"] <= 2
+
+
+@pytest.mark.parametrize("stream", [ndjson, sse])
+def test_records_of_a_chunk_that_must_be_copied_are_decoded_together(stream: ModuleType) -> None:
+    decoder = stream.StreamDecoder()
+    one, many = (bytearray(stream.encode(COSTS * count)) for count in (1, 50))
+    assert decoder.feed(one) == COSTS
+    few = work(lambda: decoder.feed(one))
+    assert work(lambda: decoder.feed(many))["call"] == few["call"]
 
 
 @streams
@@ -530,8 +603,9 @@ def test_nothing_encodes_to_nothing(stream: ModuleType, codec: ModuleType) -> No
 def test_what_cannot_be_written_is_an_encode_error_with_its_number(
     stream: ModuleType, codec: ModuleType, bad: Any
 ) -> None:
-    with pytest.raises(EncodeError, match=r"^record 2: "):
+    with pytest.raises(EncodeError, match=r"^record 2: ") as caught:
         stream.encode([COSTS[0], bad])
+    assert "".join(traceback.format_exception(caught.value)).count("EncodeError: ") == 1
 
 
 @streams

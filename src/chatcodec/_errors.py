@@ -132,7 +132,7 @@ def _raise(result: Exception, error: Exception) -> NoReturn:
 
 def encode_error(error: Exception) -> Exception:
     """Return `error` if it may leave the package, else the `EncodeError` that says the same without the data."""
-    return error if isinstance(error, EncodeError) else _replaced(error, _UNWRITABLE)
+    return _replaced(error, _UNWRITABLE)
 
 
 def _replaced(error: Exception, table: Table) -> Exception:

@@ -86,7 +86,7 @@ class StreamDecoder(Generic[T]):
         self._limit = sys.maxsize if max_record_bytes is None else max_record_bytes
         self._on_error = on_error
         # bytes() returns exact bytes as they are, without a copy.
-        self._decoder = self._format.Decoder(Raw if type is bytes else type)
+        self._decoder = self._format.Decoder(type)
         self._decode: Callable[[bytes], Any] = bytes if type is bytes else self._decoder.decode
         self._reset()
 

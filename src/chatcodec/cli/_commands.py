@@ -6,7 +6,7 @@ import os
 import sys
 from contextlib import closing, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 import msgspec
@@ -124,7 +124,7 @@ def check(names: tuple[str, ...], source: Format | None, jobs: int, as_json: boo
     with _worked(files, _work.check, jobs) as results:
         for segment, part in results:
             for bad in part.bad:
-                click.echo(_json_line(segment.file, bad) if as_json else _line(segment.file, bad))
+                _tell(_json_line(segment.file, bad) if as_json else _line(segment.file, bad), sys.stdout)
             found = found or bool(part.bad)
     return int(found)
 
@@ -153,7 +153,7 @@ def convert(source_name: str, target_name: str, source: Format | None, target: F
         for segment, part in results:
             write(part.value)
             for bad in part.bad:
-                click.echo(_line(segment.file, bad), err=True)
+                _tell(_line(segment.file, bad), sys.stderr)
             found = found or bool(part.bad)
     return int(found)
 
@@ -168,6 +168,12 @@ def _worked(files: list[File], work: _jobs.Work, jobs: int) -> Iterator[Iterator
     meter = _jobs.Meter.for_jobs(jobs)
     with shown(meter, total), closing(_jobs.run(segments, work, jobs, meter)) as results:
         yield results
+
+
+def _tell(line: str, stream: TextIO) -> None:
+    # Not by click.echo(), which looks beneath what the progress bar put there to keep lines off its own.
+    stream.write(line + "\n")
+    stream.flush()
 
 
 def _line(file: File, bad: _jobs.Bad) -> str:

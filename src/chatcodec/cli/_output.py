@@ -31,7 +31,7 @@ def output(file: File) -> Iterator[Callable[[bytes], object]]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        message = f"{file.name}: {error.strerror}"
+        message = f"{'standard output' if file.name == '-' else file.name}: {error.strerror}"
         raise Failure(message) from error
 
 
