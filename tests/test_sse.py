@@ -428,11 +428,71 @@ def test_a_long_event_is_told_as_soon_as_it_is_known_and_never_held() -> None:
 @pytest.mark.parametrize("type", TYPES)
 @pytest.mark.parametrize("end", [b"", b"\n"])
 def test_the_rest_of_a_long_event_is_no_event_of_its_own(type: Any, end: bytes) -> None:
-    decoder = sse.StreamDecoder(type, max_record_bytes=20)
-    with pytest.raises(RecordError, match="limit of 20"):
-        decoder.feed(b"data: " + b"x" * 30 + end)
+    errors: list[RecordError] = []
+    decoder = sse.StreamDecoder(type, max_record_bytes=20, on_error=errors.append)
+    assert decoder.feed(b"data: " + b"x" * 30 + end) == []
     assert decoder.feed(b"data: {}\n\n") == []
     assert len(decoder.feed(b"data: {}\n\n")) == 1
+    assert len(errors) == 1
+
+
+buffers = pytest.mark.parametrize("buffer", [bytes, bytearray])
+
+
+@buffers
+def test_an_event_may_be_as_long_as_the_limit_its_line_end_counted(buffer: Any) -> None:
+    event = b"data: {}\n\n"
+    decoder = sse.StreamDecoder(bytes, max_record_bytes=9)
+    assert decoder.feed(buffer(event)) == [b"{}"]
+    assert decoder.feed(buffer(event[:9])) == []
+    assert decoder.feed(buffer(event[9:])) == [b"{}"]
+    with pytest.raises(RecordError, match="longer than the limit of 8 bytes"):
+        sse.StreamDecoder(bytes, max_record_bytes=8).feed(buffer(event))
+
+
+@buffers
+def test_a_long_event_is_told_with_the_piece_that_makes_it_too_long(buffer: Any) -> None:
+    for pieces in ([b"data: 123456789", b"123456789"], [b"data: {}\n\ndata: 123456789123456789"]):
+        decoder = sse.StreamDecoder(bytes, max_record_bytes=20)
+        decoder.feed(b"data: {}\n\n")
+        *first, last = map(buffer, pieces)
+        assert [decoder.feed(piece) for piece in first] == [[] for _ in first]
+        with pytest.raises(RecordError, match="limit of 20"):
+            decoder.feed(last)
+
+
+@buffers
+def test_what_is_behind_it_comes_with_the_same_chunk(buffer: Any) -> None:
+    good, long = b"data: {}\n\n", b"data: " + b"x" * 30 + b"\n\n"
+    decoder = sse.StreamDecoder(bytes, max_record_bytes=20, on_error=lambda _: None)
+    for alive in (b"", b"\n", b"\n\r\n\r"):
+        assert decoder.feed(buffer(alive + good)) == [b"{}"]
+        assert decoder.feed(buffer(long + alive + good)) == [b"{}"]
+
+
+@buffers
+def test_an_event_longer_than_a_batch_comes_as_soon_as_it_ends(buffer: Any) -> None:
+    decoder = sse.StreamDecoder(bytes)
+    event = b"data: " + b"x" * 40_000 + b"\n\n"
+    for _ in range(2):
+        assert decoder.feed(buffer(event)) == [b"x" * 40_000]
+
+
+@buffers
+@pytest.mark.parametrize("end", [b"\n", b"\r"])
+def test_a_blank_line_cut_off_its_event_ends_it_at_once(buffer: Any, end: bytes) -> None:
+    decoder = sse.StreamDecoder(bytes)
+    for _ in range(2):
+        assert decoder.feed(buffer(b"data: {}" + end)) == []
+        assert decoder.feed(buffer(end)) == [b"{}"]
+
+
+@pytest.mark.parametrize("data", [b"\x0b", b"\x0c", b"\xc2\xa0", b"X"])
+def test_other_space_is_data(data: bytes) -> None:
+    event = sse.encode([data])
+    decoder = sse.StreamDecoder(bytes)
+    for _ in range(2):
+        assert decoder.feed(event) == [data]
 
 
 def test_a_long_event_that_the_stream_ends_in_is_one_bad_record() -> None:
