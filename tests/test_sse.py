@@ -16,7 +16,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from typing_extensions import assert_type
 
-from chatcodec import ChatCompletionResponse, EncodeError, Envelope, RecordError, json, ndjson, sse
+from chatcodec import (
+    ChatCompletionResponse,
+    EncodeError,
+    Envelope,
+    RecordError,
+    ValidationError,
+    json,
+    ndjson,
+    sse,
+)
 
 from .test_sources import Reader, achunks, adrained, drained
 from .test_stream import COSTS, TYPES, cut, outcome, outcome_of_callback, plain, sorted_out, work
@@ -485,6 +494,28 @@ def test_a_blank_line_cut_off_its_event_ends_it_at_once(buffer: Any, end: bytes)
     for _ in range(2):
         assert decoder.feed(buffer(b"data: {}" + end)) == []
         assert decoder.feed(buffer(end)) == [b"{}"]
+
+
+@buffers
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
+@pytest.mark.parametrize(("first", "told"), [(b"data: {}", [5]), (b"data: " + b"x" * 30, [1, 5])])
+def test_blank_lines_are_counted_wherever_they_are_cut(buffer: Any, end: bytes, first: bytes, told: list[int]) -> None:
+    whole = first + end * 5 + b"event: error" + end * 2
+    for place in range(len(whole) + 1):
+        errors: list[RecordError] = []
+        decoder = sse.StreamDecoder(max_record_bytes=20, on_error=errors.append)
+        for piece in (whole[:place], whole[place:]):
+            decoder.feed(buffer(piece))
+        decoder.finish()
+        assert [error.index for error in errors] == told
+        assert errors[-1].offset == len(first + end * 5)
+
+
+@buffers
+def test_the_cause_of_a_bad_event_is_chained(buffer: Any) -> None:
+    with pytest.raises(RecordError) as caught:
+        sse.StreamDecoder().feed(buffer(b'data: {"cost":"x"}\n\n'))
+    assert isinstance(caught.value.__cause__, ValidationError)
 
 
 @pytest.mark.parametrize("data", [b"\x0b", b"\x0c", b"\xc2\xa0", b"X"])
