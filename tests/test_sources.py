@@ -69,10 +69,8 @@ class Reader:
         return self._file.read(min(size, self._most))
 
 
-@streams
-@given(data=st.data())
-def test_an_iterator_gives_what_feeding_gives(stream: ModuleType, codec: ModuleType, data: Any) -> None:
-    whole = data.draw(streams_of(stream, codec))
+def check_iterators(stream: ModuleType, whole: bytes, data: st.DataObject) -> None:
+    """Iterate over `whole` as a source of every kind, cut and limited as `data` says: all give what feeding gives."""
     size = data.draw(st.integers(1, 30))
     limit = data.draw(st.one_of(st.none(), st.integers(1, 60)))
     chunks = [whole[at : at + size] for at in range(0, len(whole), size)]
@@ -81,6 +79,12 @@ def test_an_iterator_gives_what_feeding_gives(stream: ModuleType, codec: ModuleT
     assert drained(stream.iter_decode(io.BytesIO(whole), max_record_bytes=limit)) == expected
     assert drained(stream.iter_decode(Reader(whole, size), max_record_bytes=limit)) == expected
     assert asyncio.run(adrained(stream.aiter_decode(achunks(chunks), max_record_bytes=limit))) == expected
+
+
+@streams
+@given(data=st.data())
+def test_an_iterator_gives_what_feeding_gives(stream: ModuleType, codec: ModuleType, data: Any) -> None:
+    check_iterators(stream, data.draw(streams_of(stream, codec)), data)
 
 
 @streams

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import io
 import itertools
-import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -27,7 +24,7 @@ from chatcodec import (
     sse,
 )
 
-from .test_sources import Reader, achunks, adrained, drained
+from .test_sources import achunks, check_iterators
 from .test_stream import COSTS, TYPES, cut, outcome, outcome_of_callback, plain, sorted_out, work
 from .wire import CASES, hostile, records
 
@@ -531,20 +528,6 @@ def test_a_long_event_that_the_stream_ends_in_is_one_bad_record() -> None:
         assert len(outcome(sse, [b"data: " + b"x" * 50 + end], max_record_bytes=10)) == 1
 
 
-def test_memory_is_that_of_the_unfinished_event_also_in_tiny_pieces() -> None:
-    whole = sse.encode([ChatCompletionResponse(session_id="x" * 200_000)])
-    decoder: sse.StreamDecoder[ChatCompletionResponse] = sse.StreamDecoder()
-    tracemalloc.start()
-    try:
-        for at in range(0, len(whole) - 2, 2):
-            decoder.feed(whole[at : at + 2])
-        held, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert decoder.buffered > 200_000
-    assert held < 1.3 * decoder.buffered
-
-
 @pytest.mark.parametrize("size", [1, 100])
 @pytest.mark.parametrize("line", [b"data: {}", b"data: " + b"x" * 90])
 def test_work_grows_linearly_when_an_event_arrives_in_pieces(size: int, line: bytes) -> None:
@@ -563,15 +546,7 @@ def test_work_grows_linearly_when_an_event_arrives_in_pieces(size: int, line: by
 
 @given(data=st.data())
 def test_an_iterator_gives_what_feeding_gives(data: Any) -> None:
-    whole = data.draw(streams())
-    size = data.draw(st.integers(1, 30))
-    limit = data.draw(st.one_of(st.none(), st.integers(1, 60)))
-    chunks = [whole[at : at + size] for at in range(0, len(whole), size)]
-    expected = outcome(sse, chunks, max_record_bytes=limit)
-    assert drained(sse.iter_decode(chunks, max_record_bytes=limit)) == expected
-    assert drained(sse.iter_decode(io.BytesIO(whole), max_record_bytes=limit)) == expected
-    assert drained(sse.iter_decode(Reader(whole, size), max_record_bytes=limit)) == expected
-    assert asyncio.run(adrained(sse.aiter_decode(achunks(chunks), max_record_bytes=limit))) == expected
+    check_iterators(sse, data.draw(streams()), data)
 
 
 # encode

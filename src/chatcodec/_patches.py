@@ -5,8 +5,7 @@ from __future__ import annotations
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-from msgspec import Raw
+from msgspec import structs
 
 from . import json
 from ._errors import raise_decode_error
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import ModuleType
 
+    from msgspec import Raw
     from typing_extensions import Buffer, TypedDict
 
     from ._codec import Choices
@@ -38,11 +38,11 @@ _TOGETHER = 256
 
 _LF = 10
 _OPEN, _CLOSE = set(b"{"), set(b"}")
-_NAMES = {field.name: field.encode_name for field in msgspec.structs.fields(ChatCompletionResponse)}
+_NAMES = {field.name: field.encode_name for field in structs.fields(ChatCompletionResponse)}
 
 _first, _last = itemgetter(0), itemgetter(-1)
-_decode_lines = msgspec.json.Decoder(dict[str, Raw]).decode_lines
-_encode_lines = msgspec.json.Encoder().encode_lines
+_decode_lines = json._fields_decoder.decode_lines
+_encode_lines = json._encoder.encode_lines
 
 
 def patch_each(messages: Iterable[Buffer], changes: Changes, codec: ModuleType) -> Iterator[bytes]:

@@ -85,8 +85,8 @@ class StreamDecoder(Generic[T]):
             raise ValueError(message)
         self._limit = sys.maxsize if max_record_bytes is None else max_record_bytes
         self._on_error = on_error
-        # bytes() returns exact bytes as they are, without a copy.
         self._decoder = self._format.Decoder(type)
+        # bytes() returns exact bytes as they are, without a copy.
         self._decode: Callable[[bytes], Any] = bytes if type is bytes else self._decoder.decode
         self._reset()
 
@@ -184,27 +184,6 @@ class StreamDecoder(Generic[T]):
             self._tail = bytearray(self._tail)
         self._tail += chunk
 
-    def _decode_run(self, run: Any, end: int) -> None:
-        """Decode `run`, which is made of the records in `_data[_pos:end]`, and go behind them."""
-        try:
-            records = self._decode_whole(run)
-        except Exception:  # noqa: S110
-            pass  # told with its place below, and not as the context of what is told
-        else:
-            self._records += records
-            self._index += len(records)
-            self._pos = end
-            return
-        self._decode_one_by_one(end)
-
-    def _decode_one_by_one(self, end: int) -> None:
-        """Decode `_data[_pos:end]` with an eye on each record; `_pos` goes along."""
-        for begin, stop, message in self._cut(self._pos, end):
-            self._index += 1
-            self._pos = stop
-            if message:
-                self._decode_message(begin, message)
-
     def _decode_message(self, begin: int, message: bytes) -> None:
         """Decode the message of the record at `_data[begin]`; what is behind it must be next already."""
         try:
@@ -289,10 +268,6 @@ class StreamDecoder(Generic[T]):
 
     # What a framing brings:
 
-    def _decode_whole(self, run: Any) -> list[T]:
-        """Return the records of a run of whole ones; raise if one is bad, or a keep-alive."""
-        raise NotImplementedError
-
     def _can_be_ordinary(self) -> bool:
         """Whether nothing is skipped, and the start is over."""
         raise NotImplementedError
@@ -303,10 +278,6 @@ class StreamDecoder(Generic[T]):
 
     def _decode_batch(self) -> bool:
         """Decode some whole records at `_data[_pos:]`, and go behind them; return False if there is none."""
-        raise NotImplementedError
-
-    def _cut(self, start: int, end: int) -> Iterator[tuple[int, int, bytes]]:
-        """Yield begin, end and message of each whole record in `_data[start:end]`; keep-alives are empty."""
         raise NotImplementedError
 
     def _end(self) -> None:
@@ -355,6 +326,37 @@ class TextDecoder(StreamDecoder[T]):
         """Go to `end`, or as far as it cannot have begun."""
         self._skipping = not end
         self._pos = end or len(self._data)
+
+    def _decode_run(self, run: Any, end: int) -> None:
+        """Decode `run`, which is made of the records in `_data[_pos:end]`, and go behind them."""
+        try:
+            records = self._decode_whole(run)
+        except Exception:  # noqa: S110
+            pass  # told with its place below, and not as the context of what is told
+        else:
+            self._records += records
+            self._index += len(records)
+            self._pos = end
+            return
+        self._decode_one_by_one(end)
+
+    def _decode_one_by_one(self, end: int) -> None:
+        """Decode `_data[_pos:end]` with an eye on each record; `_pos` goes along."""
+        for begin, stop, message in self._cut(self._pos, end):
+            self._index += 1
+            self._pos = stop
+            if message:
+                self._decode_message(begin, message)
+
+    # What a framing in text brings:
+
+    def _decode_whole(self, run: Any) -> list[T]:
+        """Return the records of a run of whole ones; raise if one is bad, or a keep-alive."""
+        raise NotImplementedError
+
+    def _cut(self, start: int, end: int) -> Iterator[tuple[int, int, bytes]]:
+        """Yield begin, end and message of each whole record in `_data[start:end]`; keep-alives are empty."""
+        raise NotImplementedError
 
 
 def encode_all(records: Iterable[Struct | Raw | bytes], encode: Callable[[Any], bytes]) -> list[bytes]:

@@ -43,7 +43,8 @@ def _refuse(value: object) -> Any:
 _decode = msgspec.json.Decoder(ChatCompletionResponse).decode
 _peek = msgspec.json.Decoder(Envelope).decode
 _decode_choices = msgspec.json.Decoder(Choices | None).decode
-_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+_fields_decoder = msgspec.json.Decoder(dict[str, Raw])
+_decode_fields = _fields_decoder.decode
 _encoder = msgspec.json.Encoder(enc_hook=_refuse)
 _encode = _encoder.encode
 _encode_into = _encoder.encode_into
