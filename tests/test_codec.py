@@ -461,7 +461,7 @@ def test_an_offset_of_minus_one_is_the_end(codec: ModuleType) -> None:
 @pytest.mark.parametrize("offset", [4, 100, -2])
 def test_an_offset_outside_the_buffer_is_refused(codec: ModuleType, offset: int) -> None:
     buffer = bytearray(b"...")
-    with pytest.raises(ValueError, match=f"offset {offset} is outside the buffer of 3 bytes"):
+    with pytest.raises(ValueError, match=rf"\Aoffset {offset} is outside the buffer of 3 bytes"):
         codec.encode_into(ChatCompletionResponse(), buffer, offset)
     assert buffer == b"..."
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from chatcodec import ChatCompletionResponse, EncodeError, frames
+from chatcodec import ChatCompletionResponse, EncodeError, RecordError, frames
 
 from .test_stream import cut, outcome
 
@@ -43,6 +45,15 @@ def test_and_the_frames_behind_it_are_read() -> None:
         assert [(item[2], item[3]) for item in (seen[0], seen[2])] == [(1, 0), (3, 14 + len(FRAME))]
 
 
+@pytest.mark.parametrize("buffer", [bytes, bytearray])
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_it_is_told_with_the_last_byte_of_the_length(buffer: Any, length: int) -> None:
+    decoder: frames.StreamDecoder[ChatCompletionResponse] = frames.StreamDecoder(max_record_bytes=8)
+    assert decoder.feed(buffer(FRAME[:length])) == []
+    with pytest.raises(RecordError, match="9 bytes long"):
+        decoder.feed(buffer(FRAME[length:4]))
+
+
 @pytest.mark.parametrize("length", [1, 2, 3])
 def test_a_stream_that_ends_inside_a_length_is_an_error(length: int) -> None:
     good, error = outcome(frames, [FRAME + FRAME[:length]])
@@ -70,3 +81,13 @@ def test_an_empty_message_is_an_encode_error() -> None:
 def test_a_message_beyond_what_a_length_can_say_is_an_encode_error() -> None:
     with pytest.raises(EncodeError, match=r"^record 2: longer than a length can say"):
         frames.encode([ONE, bytes(2**32)])  # zeroed pages that nobody touches
+
+
+def test_the_longest_that_a_length_can_say_is_encoded() -> None:
+    class Longest(bytes):
+        """As long as it says, without the memory that this takes."""
+
+        def __len__(self) -> int:
+            return 2**32 - 1
+
+    assert frames.encode([Longest(b"x")]) == b"\xff\xff\xff\xffx"

@@ -51,6 +51,10 @@ def test_also_where_lines_are_long(data: bytes, bad: list[int], newline: bytes) 
     assert places == [place + 2 for place in bad]
 
 
+def test_lines_of_one_byte_are_lines_in_any_number() -> None:
+    assert outcome(ndjson, [bytearray(b"1\n" * 20_000)], type=msgspec.Raw) == [b"1"] * 20_000
+
+
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e"])
 def test_only_a_newline_ends_a_line(separator: str) -> None:
     line = b'{"sessionId":"a%sb"}\n' % (

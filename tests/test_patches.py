@@ -98,8 +98,9 @@ def test_any_number_of_messages_is_taken(framing: ModuleType, codec: ModuleType)
 
 @pytest.mark.parametrize("framing", [ndjson, sse])
 def test_many_messages_are_one_call_into_the_parser(framing: ModuleType) -> None:
-    calls = work(lambda: framing.patch([CASES[1].json] * 200, cost=2.0))
-    assert (calls["decode_lines"], calls["encode_lines"]) == (1, 1)
+    few, many = (work(lambda: framing.patch([CASES[1].json] * count, cost=2.0)) for count in (2, 200))
+    assert (many["decode_lines"], many["encode_lines"]) == (1, 1)
+    assert many["call"] == few["call"]
 
 
 @framings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -28,10 +28,16 @@ from .test_sources import achunks, check_iterators
 from .test_stream import COSTS, TYPES, cut, outcome, outcome_of_callback, plain, sorted_out, work
 from .wire import CASES, hostile, records
 
+if TYPE_CHECKING:
+    from collections import Counter
+
 ONE, TWO = ChatCompletionResponse(cost=1.0), ChatCompletionResponse(cost=2.0)
 BAD = b'data: {"cost":"x"}\n\n'
 NO_DONE = "stream ended without [DONE]"
 LINE_ENDS = [b"\n", b"\r\n", b"\r"]
+
+# What is not bytes has to be copied, and goes another way.
+buffers = pytest.mark.parametrize("buffer", [bytes, bytearray])
 
 
 def event(*lines: bytes, end: bytes = b"\n") -> bytes:
@@ -132,13 +138,14 @@ def test_every_record_of_the_table_streams_whatever_the_cut(case: Any) -> None:
         assert outcome(sse, cut(whole, [place])) == [case.record] * 2
 
 
+@buffers
 @pytest.mark.parametrize("end", LINE_ENDS)
-def test_a_stream_longer_than_a_batch_is_decoded_whole(end: bytes) -> None:
+def test_a_stream_longer_than_a_batch_is_decoded_whole(buffer: Any, end: bytes) -> None:
     many = [ChatCompletionResponse(cost=float(number), session_id="x" * (number % 50)) for number in range(2000)]
     many.append(ChatCompletionResponse(session_id="x" * 100_000))
     whole = done(sse.encode(many)).replace(b"\n", end)
     for size in (len(whole), 65536, 1400, 100):
-        assert outcome(sse, [whole[at : at + size] for at in range(0, len(whole), size)]) == many
+        assert outcome(sse, [buffer(whole[at : at + size]) for at in range(0, len(whole), size)]) == many
 
 
 # Lines and fields
@@ -153,15 +160,32 @@ def test_any_of_the_three_line_ends_ends_a_line_also_cut_in_the_middle(end: byte
         assert outcome(sse, cut(whole, [place]), type=type) == expected
 
 
+@buffers
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\r", b"\r\n\r", b"\n\r"])
-def test_a_record_comes_as_soon_as_its_blank_line_is_there(end: bytes) -> None:
+def test_a_record_comes_as_soon_as_its_blank_line_is_there(buffer: Any, end: bytes) -> None:
     decoder: sse.StreamDecoder[ChatCompletionResponse] = sse.StreamDecoder()
-    for _ in range(3):
-        assert decoder.feed(b'data: {"cost":1}' + end[:-1]) == []
-        assert decoder.feed(end[-1:]) == [ONE]
+    whole = b'data: {"cost":1}' + end
+    for place in range(1, len(whole)):
+        assert decoder.feed(buffer(whole[:place])) == []
+        assert decoder.feed(buffer(whole[place:])) == [ONE]
         assert decoder.buffered == 0
         if end.endswith(b"\r"):
-            assert decoder.feed(b"\n") == []  # belongs to the carriage return before it
+            assert decoder.feed(buffer(b"\n")) == []  # belongs to the carriage return before it
+        assert decoder.feed(buffer(whole[:-1])) == []
+        assert decoder.feed(buffer(whole[-1:] + b"data: {\r")) == [ONE]
+        assert decoder.feed(buffer(b"data:}" + end)) == [ChatCompletionResponse()]
+        if end.endswith(b"\r"):
+            assert decoder.feed(buffer(b"\n")) == []
+
+
+@buffers
+def test_one_line_feed_belongs_to_a_carriage_return(buffer: Any) -> None:
+    decoder: sse.StreamDecoder[ChatCompletionResponse] = sse.StreamDecoder()
+    assert decoder.feed(buffer(b'data: {"cost":1}\r\r')) == [ONE]
+    assert decoder.feed(buffer(b"\n")) == decoder.feed(buffer(b"\n")) == []
+    with pytest.raises(RecordError) as caught:
+        decoder.feed(buffer(BAD))
+    assert (caught.value.index, caught.value.offset) == (3, 20)
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e"])
@@ -204,6 +228,8 @@ def test_a_byte_order_mark_at_the_very_start_is_skipped(type: Any) -> None:
     whole = done(b'\xef\xbb\xbfdata: {"cost":1.0}\n\n')
     for place in range(len(whole)):
         assert outcome(sse, cut(whole, [place]), type=type) == outcome(sse, [whole[3:]], type=type)
+        assert outcome(sse, cut(whole[:15], [place]), type=bytes) == outcome(sse, [whole[:15]], type=bytes)
+    assert outcome(sse, [whole[:15]], type=bytes)[0] == b'{"cost'
     assert outcome(sse, [b"\xef\xbb\xbfevent: error\n\n"])[0][3] == 3
     assert outcome(sse, [b"\xef\xbb"]) == []
     assert outcome(sse, [done(b'\n\xef\xbb\xbfdata: {"cost":1.0}\n\n')]) == []
@@ -442,18 +468,18 @@ def test_the_rest_of_a_long_event_is_no_event_of_its_own(type: Any, end: bytes) 
     assert len(errors) == 1
 
 
-buffers = pytest.mark.parametrize("buffer", [bytes, bytearray])
-
-
 @buffers
-def test_an_event_may_be_as_long_as_the_limit_its_line_end_counted(buffer: Any) -> None:
-    event = b"data: {}\n\n"
-    decoder = sse.StreamDecoder(bytes, max_record_bytes=9)
-    assert decoder.feed(buffer(event)) == [b"{}"]
-    assert decoder.feed(buffer(event[:9])) == []
-    assert decoder.feed(buffer(event[9:])) == [b"{}"]
-    with pytest.raises(RecordError, match="longer than the limit of 8 bytes"):
-        sse.StreamDecoder(bytes, max_record_bytes=8).feed(buffer(event))
+@pytest.mark.parametrize("limit", [9, 20_000])
+def test_an_event_may_be_as_long_as_the_limit_its_line_end_counted(buffer: Any, limit: int) -> None:
+    data = b"{}".ljust(limit - 7)
+    event = sse.encode([data])
+    decoder = sse.StreamDecoder(bytes, max_record_bytes=limit)
+    assert decoder.feed(buffer(event)) == [data]
+    assert decoder.feed(buffer(event[:limit])) == []
+    assert decoder.feed(buffer(event[limit:])) == [data]
+    assert decoder.feed(buffer(b"\n" + event)) == [data]
+    with pytest.raises(RecordError, match=f"longer than the limit of {limit - 1} bytes"):
+        sse.StreamDecoder(bytes, max_record_bytes=limit - 1).feed(buffer(event))
 
 
 @buffers
@@ -528,17 +554,21 @@ def test_a_long_event_that_the_stream_ends_in_is_one_bad_record() -> None:
         assert len(outcome(sse, [b"data: " + b"x" * 50 + end], max_record_bytes=10)) == 1
 
 
+@buffers
 @pytest.mark.parametrize("size", [1, 100])
 @pytest.mark.parametrize("line", [b"data: {}", b"data: " + b"x" * 90])
-def test_work_grows_linearly_when_an_event_arrives_in_pieces(size: int, line: bytes) -> None:
-    def take(lines: int) -> int:
+def test_work_grows_linearly_when_an_event_arrives_in_pieces(buffer: Any, size: int, line: bytes) -> None:
+    def take(lines: int) -> Counter[str]:
         whole = event(*[line] * lines)
         decoder = sse.StreamDecoder(bytes)
         decoder.feed(sse.DONE)
-        pieces = [whole[at : at + size] for at in range(0, len(whole), size)]
-        return sum(work(lambda: [decoder.feed(piece) for piece in pieces]).values())
+        pieces = [buffer(whole[at : at + size]) for at in range(0, len(whole), size)]
+        return work(lambda: [decoder.feed(piece) for piece in pieces])
 
-    assert take(800) < 2.1 * take(400)
+    one, two = take(400), take(800)
+    assert sum(two.values()) < 2.1 * sum(one.values())
+    # The pieces are put together when the last one is there, and its data is.
+    assert one["join"] == two["join"] <= 3
 
 
 # Iterators

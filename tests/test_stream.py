@@ -155,11 +155,14 @@ def test_every_record_of_the_table_streams_whatever_the_cut(stream: ModuleType, 
 
 
 @streams
-def test_a_stream_longer_than_a_batch_is_decoded_whole(stream: ModuleType, codec: ModuleType) -> None:
+@pytest.mark.parametrize("buffer", [bytes, bytearray])
+def test_a_stream_longer_than_a_batch_is_decoded_whole(stream: ModuleType, codec: ModuleType, buffer: Any) -> None:
     many = [ChatCompletionResponse(cost=float(number), session_id="x" * (number % 50)) for number in range(3000)]
     whole = stream.encode(many)
     for size in (len(whole), 65536, 1400, 100):
-        assert outcome(stream, [whole[at : at + size] for at in range(0, len(whole), size)]) == many
+        chunks = [buffer(whole[at : at + size]) for at in range(0, len(whole), size)]
+        assert outcome(stream, chunks) == many
+        assert outcome(stream, chunks, type=bytes) == list(map(codec.encode, many))
 
 
 @streams

@@ -158,7 +158,6 @@ class StreamDecoder(_stream.StreamDecoder[T]):
             reason = "stream ended inside the 4-byte length"
         else:
             reason = f"stream ended after {len(data)} of {self._wanted - 4} bytes"
-        self._tail = b""
         self._refuse(0, reason, data)
 
 
