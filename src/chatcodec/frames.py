@@ -76,35 +76,36 @@ class StreamDecoder(_stream.StreamDecoder[T]):
             size = len(tail) + len(data)
             # In so few bytes no whole frame is too long.
             if size <= self._limit:
-                if size < self._wanted:
+                end = self._wanted
+                if size < end:
                     if size <= SHORT_TAIL:
                         self._tail = tail + data
                     else:
                         self._hold(data)
                     return []
                 run = tail + data if type(tail) is bytes else b"".join((tail, data))
-                messages: list[Any] = []
                 begin = 4
-                wanted = 0
-                while begin <= size:
-                    wanted = _unpack(run, begin - 4)[0]
-                    end = begin + wanted
-                    if end > size:
-                        break
+                if end == begin:
+                    end += _unpack(run)[0]
+                messages: list[Any] = []
+                while end <= size:
                     messages.append(run[begin:end])
                     begin = end + 4
-                    wanted = 0
+                    if begin > size:
+                        end = begin
+                        break
+                    end = begin + _unpack(run, end)[0]
                 decode = self._decode
                 # Keep-alives are no bytes, and no codec takes them.
-                if wanted <= self._limit and (decode is not bytes or all(messages)):
+                if end - begin <= self._limit and (decode is not bytes or all(messages)):
                     try:
-                        records: list[Any] = list(map(decode, messages))
+                        records: list[Any] = [*map(decode, messages)]
                     except Exception:  # noqa: S110
                         pass  # told with its place by the long way, and not as the context of what that raises
                     else:
                         begin -= 4
                         self._tail = run[begin:]
-                        self._wanted = wanted + 4
+                        self._wanted = end - begin
                         self._offset += begin
                         self._index += len(records)
                         return records
