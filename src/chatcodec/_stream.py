@@ -87,7 +87,7 @@ class StreamDecoder(Generic[T]):
         self._on_error = on_error
         self._decoder = self._format.Decoder(type)
         # bytes() returns exact bytes as they are, without a copy.
-        self._decode: Callable[[bytes], Any] = bytes if type is bytes else self._decoder.decode
+        self._decode: Callable[[Buffer], Any] = bytes if type is bytes else self._decoder.decode
         self._reset()
 
     def _reset(self) -> None:
