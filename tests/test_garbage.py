@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+from collections import deque
+from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatcodec import ChatCompletionResponse, Envelope, frames, json, msgpack, ndjson, sse
+from chatcodec import ChatCompletionResponse, Envelope, RecordError, frames, json, msgpack, ndjson, sse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +52,20 @@ def test_streams_of_envelopes_and_bytes_never_wake_the_collector(stream: ModuleT
     feed = partial(stream.StreamDecoder(type).feed, stream.encode(MANY))
     feed()
     assert collections(feed) == 0
+
+
+@pytest.mark.parametrize("stream", [ndjson, frames, sse])
+def test_an_iterator_over_streamed_records_never_wakes_the_collector(stream: ModuleType) -> None:
+    delta = ChatCompletionResponse(
+        timestamp=datetime(2026, 1, 1, tzinfo=timezone.utc),
+        generation_id="gen-0123456789",
+        session_id="session-0123456789",
+        choices=[{"index": 0, "delta": {"role": "assistant", "content": " word"}, "finishReason": None}],
+        stream=True,
+    )
+    whole = stream.encode([delta] * 4000)
+    told: list[RecordError] = []  # where events have no clean end
+    assert collections(lambda: deque(stream.iter_decode([whole], on_error=told.append), maxlen=0)) == 0
 
 
 @pytest.mark.parametrize("stream", [ndjson, frames, sse])

@@ -10,6 +10,7 @@ import os
 import socket
 import tempfile
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from chatcodec import ChatCompletionResponse, Envelope, RecordError
 
-from .test_stream import BAD, COSTS, KEEP_ALIVE, framed, outcome, plain, streams, streams_of, told
+from .test_stream import BAD, COSTS, KEEP_ALIVE, framed, outcome, plain, streams, streams_of, told, work
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -258,10 +259,24 @@ def test_a_whole_stream_holds_one_batch_at_a_time(stream: ModuleType, codec: Mod
         def __del__(self) -> None:
             Held.alive -= 1
 
+    whole = stream.encode(COSTS * 20_000)
     most = 0
-    for _ in stream.iter_decode([stream.encode(COSTS * 20_000)], Held):
+    for _ in stream.iter_decode([whole], Held):
         most = max(most, Held.alive)
-    assert 0 < most < 5000
+    assert 0 < most <= 64 * 1024 * len(COSTS) * 20_000 // len(whole) + 1
+
+
+@streams
+def test_small_records_of_many_objects_are_decoded_fewer_at_a_time(stream: ModuleType, codec: ModuleType) -> None:
+    def calls(type: Any, length: int) -> int:
+        record = ChatCompletionResponse(choices=[{"delta": {"content": "x" * length}}])
+        chunk = stream.encode([record] * (1024 * 1024 // length))[: 1024 * 1024]
+        records = stream.iter_decode([chunk], type, on_error=lambda _: None)
+        return work(lambda: deque(records, maxlen=0))["call"]
+
+    small = calls(ChatCompletionResponse, 100)
+    for type, length in ((Envelope, 100), (bytes, 100), (ChatCompletionResponse, 3000)):
+        assert calls(type, length) < small / 2
 
 
 # async
