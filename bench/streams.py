@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
+from io import BytesIO
 from struct import Struct as Layout
 from typing import TYPE_CHECKING, Any
 
@@ -38,14 +40,15 @@ def workloads(corpus: str, lines: list[bytes], folder: Path) -> Iterator[Workloa
     framed = frames.encode(messages)
     for size in CHUNKS:
         for name, type in TYPES.items():
-            readers = {"msgspec decode_lines, of whole lines": None, "chatcodec": _ours(ndjson, type), **_peers(type)}
+            blocks = list(_together([line + b"\n" for line in lines], size))
             yield Workload(
                 f"ndjson feed, {name}, {size} bytes a chunk",
                 corpus,
                 len(lines),
                 [
-                    _stream(title, read, cut(whole, size)) if read else _lines_limit(title, whole, size, type)
-                    for title, read in readers.items()
+                    *(_stream(title, read, blocks) for title, read in _whole_lines(type).items()),
+                    _stream("chatcodec", _ours(ndjson, type), cut(whole, size)),
+                    *(_stream(title, read, cut(whole, size)) for title, read in _peers(type).items()),
                 ],
                 as_record if type is not Envelope else _as_envelope,
             )
@@ -55,6 +58,7 @@ def workloads(corpus: str, lines: list[bytes], folder: Path) -> Iterator[Workloa
             len(lines),
             [
                 _each_message("msgspec decode, of cut messages", messages),
+                _stream("msgspec, of whole frames", _whole_frames, list(_together(map(_frame, messages), size))),
                 _stream("chatcodec", _ours(frames, ChatCompletionResponse), cut(framed, size)),
                 _stream("buffered loop + msgspec", _buffered_frames, cut(framed, size)),
                 _stream("asyncio readexactly + msgspec", _readexactly, cut(framed, size)),
@@ -98,21 +102,53 @@ def _ours(stream: Any, type: Any) -> Read:
     return own_code(read)
 
 
-def _lines_limit(name: str, whole: bytes, size: int, type: Any) -> Contender:
-    """Return the limit: chunks that somebody cut at line ends already, decoded in one call each."""
-    blocks = []
-    start = 0
-    while start < len(whole):
-        end = whole.rfind(b"\n", start, start + size) + 1 or whole.find(b"\n", start) + 1
-        blocks.append(whole[start:end])
-        start = end
-    decode: Callable[[bytes], list[Any]]
-    decode = bytes.splitlines if type is bytes else msgspec.json.Decoder(type).decode_lines
+def _together(records: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """Yield blocks of whole lines or frames, as many as reach `size` bytes: chunks that somebody cut at their ends."""
+    block: list[bytes] = []
+    length = 0
+    for record in records:
+        block.append(record)
+        length += len(record)
+        if length >= size:
+            yield b"".join(block)
+            block, length = [], 0
+    if block:
+        yield b"".join(block)
 
-    def read(blocks: list[bytes]) -> Iterator[list[Any]]:
-        return map(decode, blocks)
 
-    return _stream(name if type is not bytes else "bytes.splitlines, of whole lines", read, blocks)
+def _whole_lines(type: Any) -> dict[str, Read]:
+    """Return the limit, a block in one call, and what it costs at least to look at each line."""
+    if type is bytes:
+        return {"bytes.splitlines, of whole lines": partial(map, bytes.splitlines)}
+    decoder = msgspec.json.Decoder(type)
+
+    def one_by_one(blocks: list[bytes]) -> Iterator[list[Any]]:
+        decode = decoder.decode
+        for block in blocks:
+            yield [*map(decode, BytesIO(block))]
+
+    return {
+        "msgspec decode_lines, of whole lines": partial(map, decoder.decode_lines),
+        "msgspec line by line, of whole lines": one_by_one,
+    }
+
+
+def _frame(message: bytes) -> bytes:
+    return len(message).to_bytes(4, "big") + message
+
+
+def _whole_frames(blocks: list[bytes]) -> Iterator[list[Any]]:
+    """Read frames from blocks of whole ones: what it costs at least to cut them."""
+    decode = msgspec.msgpack.Decoder(ChatCompletionResponse).decode
+    unpack = Layout(">I").unpack_from
+    for block in blocks:
+        messages = []
+        start = 0
+        while start < len(block):
+            end = start + 4 + unpack(block, start)[0]
+            messages.append(block[start + 4 : end])
+            start = end
+        yield [*map(decode, messages)]
 
 
 def _each_message(name: str, messages: list[bytes]) -> Contender:
@@ -131,6 +167,11 @@ def _peers(type: Any) -> dict[str, Read]:
             tail = lines.pop()
             yield [decode(line) for line in lines if line]
 
+    def split_in_a_class(chunks: list[bytes]) -> Iterator[list[Any]]:
+        reader = _Split(decode)
+        for chunk in chunks:
+            yield reader.feed(chunk)
+
     def lines_of_httpx(chunks: list[bytes]) -> Iterator[list[Any]]:
         for line in httpx.Response(200, content=iter(chunks)).iter_lines():
             with contextlib.suppress(msgspec.DecodeError):  # halves of a line that was split at U+2028
@@ -145,6 +186,7 @@ def _peers(type: Any) -> dict[str, Read]:
 
     peers: dict[str, Read] = {
         "split with a carried tail + msgspec": split,
+        "the same, fed to an object": split_in_a_class,
         "httpx iter_lines + msgspec": lines_of_httpx,
         "asyncio readline + msgspec": awaited(_asyncio_lines),
         "aiohttp lines + msgspec": awaited(_aiohttp_lines),
@@ -154,6 +196,20 @@ def _peers(type: Any) -> dict[str, Read]:
     if type is Envelope:
         peers["fastsimdjson parse_many, six fields"] = _carrying(_parse_many)
     return peers
+
+
+class _Split:
+    """`split` with a carried tail as something that can be fed: no place, no limit, no errors of its own."""
+
+    def __init__(self, decode: Callable[[bytes], Any]) -> None:
+        self._decode = decode
+        self._tail = b""
+
+    def feed(self, chunk: bytes) -> list[Any]:
+        decode = self._decode
+        lines = (self._tail + chunk).split(b"\n")
+        self._tail = lines.pop()
+        return [decode(line) for line in lines if line]
 
 
 def _parse_many(block: bytes) -> Iterator[Any]:
