@@ -76,6 +76,14 @@ def test_crlf_ends_a_line_too() -> None:
         )
 
 
+@pytest.mark.parametrize("type", TYPES)
+def test_some_lines_may_end_in_crlf_and_others_not(type: Any) -> None:
+    decoder = ndjson.StreamDecoder(type)
+    (expected,) = map(plain, decoder.feed(b"{}\n"))
+    assert list(map(plain, decoder.feed(b"{}\n{}\r\n{}\n{}\r"))) == [expected] * 3
+    assert list(map(plain, decoder.feed(b"\n{}\n"))) == [expected] * 2
+
+
 def test_one_carriage_return_is_dropped_and_no_other_byte() -> None:
     assert outcome(ndjson, [b" a \r\r\n\rb\n"], type=bytes) == [b" a \r", b"\rb"]
 

@@ -50,7 +50,7 @@ MUCH = {(ndjson, bytes): 3, (frames, bytes): 1}
 
 @streams
 @pytest.mark.parametrize("type", TYPES)
-@pytest.mark.parametrize(("length", "count"), [(10, 4), (10, 900), (3000, 9)])
+@pytest.mark.parametrize(("length", "count"), [(10, 1), (10, 4), (10, 900), (3000, 9)])
 def test_a_chunk_cut_inside_records_takes_no_call_but_those(
     stream: ModuleType, codec: ModuleType, type: Any, length: int, count: int
 ) -> None:
@@ -60,7 +60,7 @@ def test_a_chunk_cut_inside_records_takes_no_call_but_those(
     decoder.feed(chunk + chunk[:7])
     decoder.feed(shifted)
     calls = work(lambda: decoder.feed(shifted))["call"] - 1
-    if count == 4:
+    if count <= 4:
         assert calls == SMALL.get((stream, type), 1)
     else:
         assert calls == MUCH.get((stream, type), 1 if stream is frames else 4 if length == 3000 else 2)
@@ -69,12 +69,36 @@ def test_a_chunk_cut_inside_records_takes_no_call_but_those(
 
 @streams
 @pytest.mark.parametrize("type", TYPES)
-def test_so_does_a_piece_of_a_record(stream: ModuleType, codec: ModuleType, type: Any) -> None:
-    chunk = stream.encode([ChatCompletionResponse(session_id="x" * 3000)])
+@pytest.mark.parametrize("size", [1000, 10_000])
+def test_so_does_a_piece_of_a_record(stream: ModuleType, codec: ModuleType, type: Any, size: int) -> None:
+    chunk = stream.encode([ChatCompletionResponse(session_id="x" * 3 * size)])
     decoder = stream.StreamDecoder(type)
     decoder.feed(chunk + chunk[:9])
-    assert work(lambda: decoder.feed(chunk[9:1000]))["call"] - 1 == PIECE.get((stream, type), 1)
-    assert decoder.buffered == 1000
+    # Another call holds what is long.
+    assert work(lambda: decoder.feed(chunk[9:size]))["call"] - 1 <= PIECE.get((stream, type), 1) + 2 * (size > 1000)
+    assert decoder.buffered == size
+
+
+@streams
+@pytest.mark.parametrize("type", TYPES)
+def test_the_first_chunk_is_as_ordinary_as_any(stream: ModuleType, codec: ModuleType, type: Any) -> None:
+    def calls(count: int) -> int:
+        chunk = stream.encode([ChatCompletionResponse(session_id="x" * 20)] * count)
+        decoder = stream.StreamDecoder(type)
+        return work(lambda: decoder.feed(chunk))["call"]
+
+    assert calls(300) == calls(3000)
+
+
+def test_long_lines_that_begin_with_a_space_are_decoded_together_too() -> None:
+    def calls(count: int) -> int:
+        chunk = b' {"sessionId":"' + b"x" * 3000 + b'"}\n'
+        decoder = ndjson.StreamDecoder(ChatCompletionResponse)
+        decoder.feed(chunk * 4)
+        decoder.feed(chunk * 4)
+        return work(lambda: decoder.feed(chunk * count))["call"]
+
+    assert calls(4) == calls(40)
 
 
 @streams
