@@ -371,6 +371,14 @@ def test_so_it_does_in_an_iterator_and_with_on_error() -> None:
     assert [error.reason for error in errors] == [NO_DONE]
 
 
+def test_the_record_that_the_end_of_the_stream_ends_comes_before_the_error() -> None:
+    iterator = sse.iter_decode([b'data: {"cost":1}'])
+    assert next(iterator) == ONE
+    with pytest.raises(RecordError, match="without") as caught:
+        next(iterator)
+    assert caught.value.records == list(iterator) == []
+
+
 def test_a_clean_end_can_be_added_for_a_provider_that_sends_none() -> None:
     assert list(sse.iter_decode(itertools.chain([sse.encode(COSTS)], [sse.DONE]))) == COSTS
     # That does not hide a record that was cut.

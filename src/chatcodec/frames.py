@@ -91,10 +91,7 @@ class StreamDecoder(_stream.StreamDecoder[T]):
                 while end <= size:
                     messages.append(run[begin:end])
                     begin = end + 4
-                    if begin > size:
-                        end = begin
-                        break
-                    end = begin + _unpack(run, end)[0]
+                    end = begin + _unpack(run, end)[0] if begin <= size else begin
                 decode = self._decode
                 # Keep-alives are no bytes, and no codec takes them.
                 if end - begin <= self._limit and (decode is not bytes or all(messages)):
