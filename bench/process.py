@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-IMPORTED = ("msgspec", "chatcodec", "pydantic")
+IMPORTED = ("msgspec", "chatcodec", "chatcodec.json", "chatcodec.ndjson", "pydantic")
 IMPORT = "from time import perf_counter; start = perf_counter(); import {}; print(perf_counter() - start)"
 STREAM = """
 from pathlib import Path
@@ -44,7 +44,7 @@ def _printed(code: str, environment: dict[str, str] | None = None) -> float:
 def imports(rounds: int, folder: Path) -> dict[str, float]:
     """Return the milliseconds that importing takes, of each in turn, the median of `rounds` processes."""
     seen: dict[str, list[float]] = {name: [] for name in IMPORTED}
-    # All three are compiled once, as an installer leaves them.
+    # All are compiled once, as an installer leaves them.
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder / "compiled"), "PYTHONDONTWRITEBYTECODE": ""}
     for number in range(rounds + 1):
         for name in IMPORTED:

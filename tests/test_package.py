@@ -7,6 +7,8 @@ import importlib.resources
 import subprocess
 import sys
 
+import pytest
+
 import chatcodec
 import chatcodec.media_types
 
@@ -18,7 +20,7 @@ def run(code: str) -> str:
 
 def test_importing_it_brings_its_modules_and_msgspec_and_nothing_slow() -> None:
     slow = run(
-        "import sys, msgspec; before = set(sys.modules); import chatcodec; "
+        "import sys, msgspec; before = set(sys.modules); from chatcodec import *; "
         "print(*sorted(name for name in set(sys.modules) - before if not name.startswith('chatcodec')))"
     )
     # What the C library struct is made of, and what is built in; anything else costs every start of a gateway.
@@ -26,7 +28,25 @@ def test_importing_it_brings_its_modules_and_msgspec_and_nothing_slow() -> None:
 
 
 def test_it_never_imports_asyncio_on_its_own() -> None:
-    assert run("import sys, chatcodec; print('asyncio' in sys.modules)").strip() == "False"
+    assert run("import sys; from chatcodec import *; print('asyncio' in sys.modules)").strip() == "False"
+
+
+@pytest.mark.parametrize("name", ["frames", "json", "msgpack", "ndjson", "sse", "transcode"])
+def test_a_module_is_imported_where_it_is_first_asked_for(name: str) -> None:
+    loaded = f"'chatcodec.{name}' in sys.modules"
+    asked = f"import sys, chatcodec; print({loaded}); print(chatcodec.{name}.__name__, '{name}' in dir(chatcodec))"
+    assert run(asked).split() == ["False", f"chatcodec.{name}", "True"]
+
+
+def test_so_it_is_where_somebody_took_it_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = chatcodec.transcode
+    monkeypatch.delattr(chatcodec, "transcode")
+    assert chatcodec.transcode is module
+
+
+def test_a_name_that_it_has_not_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match=r"\Amodule 'chatcodec' has no attribute 'yaml'\Z"):
+        chatcodec.yaml  # type: ignore[attr-defined]  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_it_depends_on_msgspec_alone() -> None:

@@ -10,9 +10,11 @@ The record is `ChatCompletionResponse`, or `Envelope` while its choices need not
 Bad input raises `DecodeError`, `ValidationError` or `RecordError`; what cannot be written raises `EncodeError`.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from msgspec import DecodeError, EncodeError, ValidationError
 
-from . import frames, json, msgpack, ndjson, sse, transcode
 from ._errors import RecordError
 from ._record import ChatCompletionResponse, Envelope
 
@@ -30,3 +32,18 @@ __all__ = [
     "sse",
     "transcode",
 ]
+
+if TYPE_CHECKING:
+    from . import frames, json, msgpack, ndjson, sse, transcode
+else:  # type checkers would take it for a promise of any name
+
+    def __getattr__(name: str) -> object:
+        """Import a module where it is first asked for (PEP 562): most gateways need one or two of the six."""
+        if name not in __all__:
+            message = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(message)
+        return import_module(f".{name}", __name__)
+
+
+def __dir__() -> list[str]:
+    return __all__
