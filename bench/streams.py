@@ -103,17 +103,16 @@ def _ours(stream: Any, type: Any) -> Read:
 
 
 def _together(records: Iterable[bytes], size: int) -> Iterator[bytes]:
-    """Yield blocks of whole lines or frames, as many as reach `size` bytes: chunks that somebody cut at their ends."""
+    """Yield blocks of whole lines or frames, as many as fit into `size` bytes: chunks somebody cut at their ends."""
     block: list[bytes] = []
     length = 0
     for record in records:
-        block.append(record)
-        length += len(record)
-        if length >= size:
+        if block and length + len(record) > size:
             yield b"".join(block)
             block, length = [], 0
-    if block:
-        yield b"".join(block)
+        block.append(record)
+        length += len(record)
+    yield b"".join(block)
 
 
 def _whole_lines(type: Any) -> dict[str, Read]:
