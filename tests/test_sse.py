@@ -87,6 +87,8 @@ PIECES = [
     *(b"\n", b"\r", b"\r\n", b"\n\n", b"\r\n\r\n", b"\r\r"),
 ]
 
+OTHERS = st.lists(st.sampled_from([b"event: message", b"id: 1", b": data: {}", b"xdata: {}", b"retry"]), max_size=2)
+
 
 @st.composite
 def streams(draw: st.DrawFn) -> bytes:
@@ -101,7 +103,8 @@ def streams(draw: st.DrawFn) -> bytes:
             whole += draw(st.binary(max_size=12))
         else:
             message = draw(hostile(json)) if kind == 2 else json.encode(draw(records))
-            whole += event(b"data: " + message, end=end)
+            before, behind = draw(st.tuples(OTHERS, OTHERS)) if kind == 3 else ((), ())
+            whole += event(*before, b"data: " + message, *behind, end=end)
     whole = draw(st.sampled_from([b"", b"\xef\xbb\xbf"])) + whole[: draw(st.integers(0, len(whole) + 5))]
     return whole + draw(st.sampled_from([b"", sse.DONE]))
 
@@ -251,6 +254,31 @@ def test_an_ordinary_chunk_takes_a_fixed_number_of_calls_and_so_does_a_piece(typ
         assert work(lambda: decoder.feed(shifted))["call"] - 1 == 3 + (b"\r" in end)
         assert work(lambda: decoder.feed(chunk[9:12]))["call"] - 1 == 2
         assert decoder.buffered == 12
+
+
+@pytest.mark.parametrize("type", TYPES)
+@pytest.mark.parametrize("end", LINE_ENDS[:2])
+@pytest.mark.parametrize(
+    ("before", "behind", "calls"),
+    [
+        ([b"event: message"], [], 2),
+        ([b"id: 1", b"event: message"], [b"retry: 9"], 4),
+        ([b": ping", b""], [], 3),
+        ([], [b": [DONE]"], 3),
+    ],
+)
+def test_other_fields_that_repeat_take_no_call_an_event(
+    type: Any, end: bytes, before: list[bytes], behind: list[bytes], calls: int
+) -> None:
+    for count in (4, 40):
+        chunk = b"".join(event(*before, b"data:" + json.encode(cost), *behind, end=end) for cost in COSTS[:1] * count)
+        decoder = sse.StreamDecoder(type)
+        decoder.feed(sse.DONE)
+        seen = work(lambda: decoder.feed(chunk))["call"]
+        assert (seen - 1, decoder.buffered) == (3 + (b"\r" in end) + calls, 0)
+        with pytest.raises(RecordError) as caught:
+            decoder.feed(b"event: error\n\n")
+        assert caught.value.index == 2 + count * (1 + (b"" in before))
 
 
 @pytest.mark.parametrize("type", TYPES)
@@ -540,6 +568,14 @@ def test_blank_lines_are_counted_wherever_they_are_cut(buffer: Any, end: bytes, 
         decoder.finish()
         assert [error.index for error in errors] == told
         assert errors[-1].offset == len(first + end * 5)
+
+
+@pytest.mark.parametrize("blank", [b"\n", b"\n\n", b"\r\n\r"])
+def test_so_they_are_between_events_of_other_fields(blank: bytes) -> None:
+    chunk = event(b"id: 1", b"data: 1") + blank + event(b"id: 2", b"data: 2")
+    seen = outcome(sse, [sse.DONE, chunk, b"event: error\n\n"], type=bytes)
+    assert seen[:2] == [b"1", b"2"]
+    assert seen[2][2] == 4 + len(blank.replace(b"\r\n", b"\n"))
 
 
 @buffers

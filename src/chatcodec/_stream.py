@@ -351,7 +351,7 @@ class TextDecoder(StreamDecoder[T]):
     # What a framing in text brings:
 
     def _decode_whole(self, run: Any) -> list[T]:
-        """Return the records of a run of whole ones; raise if one is bad, or a keep-alive."""
+        """Return the records of a run of whole ones; raise if one is bad, or needs a look of its own."""
         raise NotImplementedError
 
     def _cut(self, start: int, end: int) -> Iterator[tuple[int, int, bytes]]:
