@@ -114,6 +114,24 @@ def test_chunks_of_any_buffer_are_taken_behind_ordinary_ones(
 
 
 @streams
+@pytest.mark.parametrize("type", TYPES)
+@pytest.mark.parametrize("buffer", [bytearray, memoryview])
+@pytest.mark.parametrize("count", [4, 900])
+def test_a_copy_is_all_that_they_take_more(
+    stream: ModuleType, codec: ModuleType, type: Any, buffer: Any, count: int
+) -> None:
+    chunk = stream.encode([ChatCompletionResponse(session_id="x")] * count)
+    decoder = stream.StreamDecoder(type)
+    decoder.feed(chunk)
+    few = work(lambda: decoder.feed(chunk))
+    other = buffer(chunk)
+    more = work(lambda: decoder.feed(other))
+    # Up through the classes, and down again with bytes.
+    assert more["call"] - few["call"] == (2 if stream is frames else 3)
+    assert more["tobytes"] == 1
+
+
+@streams
 @pytest.mark.parametrize("limit", range(10, 50))
 def test_the_limit_is_that_of_one_record_and_not_of_some_together(
     stream: ModuleType, codec: ModuleType, limit: int

@@ -114,8 +114,10 @@ class StreamDecoder(Generic[T]):
                 `records`. The chunk has been taken; the next call, with ``b""`` if need be, goes on behind it.
             TypeError: `data` has no buffer.
         """
-        # Views are made of what is kept here, so it must not change: what is not bytes is copied.
-        self._chunks.append(data if type(data) is bytes else memoryview(data).tobytes())
+        if type(data) is not bytes:
+            # Views are made of what is kept here, so it must not change.
+            return self.feed(memoryview(data).tobytes())
+        self._chunks.append(data)
         self._ordinary = False
         try:
             self._drain()
