@@ -7,10 +7,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from chatcodec import ChatCompletionResponse, EncodeError, RecordError, ndjson
+from chatcodec import ChatCompletionResponse, DecodeError, EncodeError, RecordError, ndjson
 
-from .test_stream import TYPES, cut, outcome, plain
+from .test_stream import TYPES, cut, outcome, plain, work
 
 ONE, TWO = ChatCompletionResponse(cost=1.0), ChatCompletionResponse(cost=2.0)
 NOT_ONE_RECORD_A_LINE = [
@@ -49,6 +51,40 @@ def test_also_where_lines_are_long(data: bytes, bad: list[int], newline: bytes) 
         assert next(item for item in seen if isinstance(item, ChatCompletionResponse)).session_id == "x" * 9000
     places = [item[2] for item in outcome(ndjson, [good, good + data]) if isinstance(item, tuple)]
     assert places == [place + 2 for place in bad]
+
+
+# Each line by itself, as `bytes.split` and `msgspec.json.decode` see it.
+PIECES = [b"{}", b'{"cost":1}', b"[", b"}{", b" ", b"\t", b"\r", b"\r\n", b"\n", b"\x0b", b"\x0c", b"\0", b"x" * 900]
+COUNTS = st.one_of(st.just(1), st.integers(2, 400))
+
+
+def by_line(data: bytes, type: Any) -> list[Any]:
+    seen: list[Any] = []
+    offset = 0
+    for index, line in enumerate(data.split(b"\n"), 1):
+        message = line.removesuffix(b"\r")
+        if message.strip(b" \t\r"):
+            try:
+                seen.append(message if type is bytes else plain(msgspec.json.decode(message, type=type)))
+            except DecodeError as error:
+                seen.append((index, offset, str(error), message[:1024]))
+        offset += len(line) + 1
+    return seen
+
+
+@given(
+    st.lists(st.tuples(st.lists(st.sampled_from(PIECES), max_size=4), COUNTS), max_size=4),
+    st.lists(st.integers(0, 20_000), max_size=4),
+    st.sampled_from(TYPES),
+)
+@example([([b"{}", b"\n"], 9), ([b"[", b"\n"], 2), ([b"{}", b"\r\n", b"\n"], 9)], [], ChatCompletionResponse)
+@example([([b"x" * 900, b"\r\n", b"\x0b", b"\n", b" ", b"\n"], 9)], [], bytes)
+def test_a_stream_is_its_lines_each_by_itself(
+    runs: list[tuple[list[bytes], int]], places: list[int], type: Any
+) -> None:
+    data = b"{}\n" + b"".join(b"".join(pieces) * count for pieces, count in runs)
+    seen = outcome(ndjson, cut(data, places), type=type)
+    assert [item[2:6] if isinstance(item, tuple) and item[0] == "bad" else item for item in seen] == by_line(data, type)
 
 
 def test_lines_of_one_byte_are_lines_in_any_number() -> None:
@@ -96,6 +132,29 @@ def test_blank_lines_are_skipped_and_counted(blank: bytes, type: Any) -> None:
     assert len(seen) == 2
     if type is not bytes:
         assert seen[1][2] == 2 * blank.count(b"\n") + 2
+
+
+@pytest.mark.parametrize(
+    ("end", "type"),
+    [(b"\n\n", bytes), (b"\r\n", bytes)] + [(b" \r\n", type) for type in TYPES] + [(b"\n \n", type) for type in TYPES],
+)
+def test_they_take_no_call_a_line(end: bytes, type: Any) -> None:
+    def calls(count: int) -> int:
+        decoder = ndjson.StreamDecoder(type)
+        decoder.feed(b"{}" + end)
+        return work(lambda: decoder.feed((b"{}" + end) * count))["call"]
+
+    assert calls(4) == calls(400)
+
+
+@pytest.mark.parametrize("type", [type for type in TYPES if type is not bytes])
+def test_nor_do_good_lines_around_a_bad_one(type: Any) -> None:
+    def calls(count: int) -> int:
+        decoder = ndjson.StreamDecoder(type, on_error=lambda _: None)
+        decoder.feed(b"{}\n")
+        return work(lambda: decoder.feed(b"{}\n" * count + b"[\n" + b"{}\n" * count))["call"]
+
+    assert calls(4) == calls(400)
 
 
 @pytest.mark.parametrize("not_blank", [b"X\n", b"\x0b\n", b"\x0c\n", b"\xc2\xa0\n", b"\0\n"])

@@ -329,37 +329,6 @@ class TextDecoder(StreamDecoder[T]):
         self._skipping = not end
         self._pos = end or len(self._data)
 
-    def _decode_run(self, run: Any, end: int) -> None:
-        """Decode `run`, which is made of the records in `_data[_pos:end]`, and go behind them."""
-        try:
-            records = self._decode_whole(run)
-        except Exception:  # noqa: S110
-            pass  # told with its place below, and not as the context of what is told
-        else:
-            self._records += records
-            self._index += len(records)
-            self._pos = end
-            return
-        self._decode_one_by_one(end)
-
-    def _decode_one_by_one(self, end: int) -> None:
-        """Decode `_data[_pos:end]` with an eye on each record; `_pos` goes along."""
-        for begin, stop, message in self._cut(self._pos, end):
-            self._index += 1
-            self._pos = stop
-            if message:
-                self._decode_message(begin, message)
-
-    # What a framing in text brings:
-
-    def _decode_whole(self, run: Any) -> list[T]:
-        """Return the records of a run of whole ones; raise if one is bad, or needs a look of its own."""
-        raise NotImplementedError
-
-    def _cut(self, start: int, end: int) -> Iterator[tuple[int, int, bytes]]:
-        """Yield begin, end and message of each whole record in `_data[start:end]`; keep-alives are empty."""
-        raise NotImplementedError
-
 
 def encode_all(records: Iterable[Struct | Raw | bytes], encode: Callable[[Any], bytes]) -> list[bytes]:
     """Return `records` encoded but for those that are encoded already; the list may be `records` itself.

@@ -8,23 +8,25 @@ spaces, tabs and ``\r`` are keep-alives, and a byte order mark at the very start
 
 from __future__ import annotations
 
+from contextlib import suppress
 from io import BytesIO
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from . import _patches, _sinks, _stream, json
 from ._stream import BATCH_BYTES, SHORT_TAIL, T
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterable, AsyncIterator, Iterable
 
     import msgspec
     from typing_extensions import Buffer, Unpack
 
 __all__ = ["StreamDecoder", "aiter_decode", "aiter_encode", "encode", "iter_decode", "patch"]
 
-_BLANK = b" \t\r"
+_BLANK = b" \t\r\n"
 _LF, _CR = b"\n\r"
-_FIRST_VISIBLE = b"!"
+_VISIBLE = b"!"
 _LONG_LINE = 800
 _SMALL_CHUNK = 8192
 _OPEN, _CLOSE = b"{}"
@@ -143,12 +145,10 @@ class StreamDecoder(_stream.TextDecoder[T]):
             self._hold(data)
             return []
         lines[0] = b"".join((self._tail, lines[0]))
-        if not _all_messages(lines, data):
-            return None
         self._tail = rest
         self._offset += size - len(rest)
         self._index += len(lines)
-        return lines
+        return _messages(lines, data)
 
     def _decode_long(self, run: bytes) -> list[T]:
         # decode_lines() takes two records on a line, and one spread over lines, so its result needs a proof. That
@@ -157,17 +157,8 @@ class StreamDecoder(_stream.TextDecoder[T]):
             records: list[T] = self._decoder.decode_lines(run)
             if len(records) == lines:
                 return records
-        return self._decode_whole(run)
-
-    def _decode_whole(self, run: bytes) -> list[Any]:
-        if self._decode is bytes:
-            lines = run.split(b"\n")
-            lines.pop()
-            if not _all_messages(lines, run):
-                raise ValueError
-            return lines
         # BytesIO makes each line as it is wanted, so that all of them use the same memory.
-        return list(map(self._decode, BytesIO(run)))
+        return [*map(self._decode, BytesIO(run))]
 
     def _can_be_ordinary(self) -> bool:
         return not (self._at_start or self._skipping)
@@ -187,14 +178,39 @@ class StreamDecoder(_stream.TextDecoder[T]):
         elif not end:
             return False
         else:
-            self._decode_run(data[start:end], end)
+            self._decode_run(end)
         return True
 
-    def _cut(self, start: int, end: int) -> Iterator[tuple[int, int, bytes]]:
-        for line in BytesIO(self._data[start:end]):
-            begin, start = start, start + len(line)
-            message = line[:-2] if line.endswith(b"\r\n") else line[:-1]
-            yield begin, start, message if message.strip(_BLANK) else b""
+    def _decode_run(self, end: int) -> None:
+        """Decode the lines in `_data[_pos:end]`, and go behind them."""
+        start, decode = self._pos, self._decode
+        run = self._data[start:end]
+        if decode is bytes:
+            lines = run.split(b"\n")
+            lines.pop()
+            self._records += _messages(lines, run)  # type: ignore[arg-type]
+            self._index += len(lines)
+            self._pos = end
+            return
+        file = BytesIO(run)
+        while self._pos < end:
+            records: list[T] = []
+            alive = 0
+            bad = b""
+            # It is the line at work, and is told with its place below, not as the context of what is told.
+            with suppress(Exception):
+                for line in file:
+                    if line >= _VISIBLE or line.strip(_BLANK):
+                        bad = line
+                        records.append(decode(line))
+                    else:
+                        alive += 1
+                bad = b""
+            self._records += records
+            self._index += alive + len(records) + bool(bad)
+            self._pos = start + file.tell()
+            if bad:
+                self._decode_message(self._pos - len(bad), bad[:-1].removesuffix(b"\r"))
 
     def _pass_line(self) -> bool:
         """Go behind the end of a line that is skipped; return False if that is still to come."""
@@ -222,10 +238,13 @@ def _count_objects(block: bytes) -> int:
     return lines
 
 
-def _all_messages(lines: list[bytes], block: bytes) -> bool:
-    r"""Whether none of `lines`, the first and what `block` has of others, is blank or may end in ``\r``."""
+def _messages(lines: list[bytes], block: bytes) -> list[bytes]:
+    r"""Return `lines`, the first and what `block` has of others, without the ``\r`` of ``\r\n`` and blank ones."""
     # What is blank sorts before all that is not: one call, where a look at each line takes twice as long.
-    return _CR not in block and _CR not in lines[0] and min(lines) >= _FIRST_VISIBLE
+    if _CR not in block and _CR not in lines[0] and min(lines) >= _VISIBLE:
+        return lines
+    lines = [*map(bytes.removesuffix, lines, repeat(b"\r"))]
+    return [line for line in lines if line >= _VISIBLE or line.strip(_BLANK)]
 
 
 iter_decode = StreamDecoder.iter_decode
