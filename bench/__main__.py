@@ -33,12 +33,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few rounds on a part of the corpus, and write no files")
     parser.add_argument("--only", default="", metavar="REGEX", help="only workloads whose names match; write no files")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    parser.add_argument("--corpus", type=Path, metavar="FOLDER", help="where responses.ndjson and deltas.ndjson are")
+    parser.add_argument(
+        "--corpus", type=Path, metavar="FOLDER", help="where responses.ndjson and deltas.ndjson are, measured whole"
+    )
     arguments = parser.parse_args()
-    scale, rounds = (2, 11) if arguments.quick else (1, 41)
+    rounds = 11 if arguments.quick else 41
     results: report.Results = {}
     with tempfile.TemporaryDirectory() as folder:
-        lines = {name: sample(name, count // scale, arguments.corpus) for name, count in COUNTS.items()}
+        lines = {name: messages_of(name, arguments.corpus, quick=arguments.quick) for name in COUNTS}
         for workload in workloads(lines, Path(folder)):
             if re.search(arguments.only, workload.name):
                 figures = measure(workload, rounds)
@@ -60,14 +62,14 @@ def main() -> None:
         report.chart(results, added, report.HERE / "results.svg")
 
 
-def sample(name: str, count: int, folder: Path | None) -> list[bytes]:
-    """Return the first `count` messages of a corpus."""
+def messages_of(name: str, folder: Path | None, *, quick: bool) -> list[bytes]:
+    """Return the messages of a corpus: all those that are given, or some generated ones; few if `quick`."""
+    few = COUNTS[name] // 2
     if folder is None:
-        lines = list(corpus.lines(getattr(corpus, name)(count)))
-    else:
-        with (folder / f"{name}.ndjson").open("rb") as file:
-            lines = list(islice(file, count))
-    return [line.rstrip(b"\n") for line in lines]
+        lines = corpus.lines(getattr(corpus, name)(few if quick else COUNTS[name]))
+        return [line.rstrip(b"\n") for line in lines]
+    with (folder / f"{name}.ndjson").open("rb") as file:
+        return [line.rstrip(b"\n") for line in islice(file, few if quick else None)]
 
 
 def workloads(lines: dict[str, list[bytes]], folder: Path) -> Iterator[Workload]:
