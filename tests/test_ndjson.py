@@ -53,12 +53,12 @@ def test_also_where_lines_are_long(data: bytes, bad: list[int], newline: bytes) 
     assert places == [place + 2 for place in bad]
 
 
-# Each line by itself, as `bytes.split` and `msgspec.json.decode` see it.
 PIECES = [b"{}", b'{"cost":1}', b"[", b"}{", b" ", b"\t", b"\r", b"\r\n", b"\n", b"\x0b", b"\x0c", b"\0", b"x" * 900]
 COUNTS = st.one_of(st.just(1), st.integers(2, 400))
 
 
 def by_line(data: bytes, type: Any) -> list[Any]:
+    """Return what `outcome` is to be, as `bytes.split` and `msgspec.json.decode` see it."""
     seen: list[Any] = []
     offset = 0
     for index, line in enumerate(data.split(b"\n"), 1):

@@ -51,7 +51,7 @@ class StreamDecoder(Generic[T]):
     that it completes, and `_chunks` wait behind.
 
     The framings put a short way in front of `feed` for ordinary chunks, which end some good records and hold
-    nothing else. It gives the same records, or changes nothing and leaves the chunk to the long way here.
+    little else. It gives the same records, or changes nothing and leaves the chunk to the long way here.
     `_ordinary` is set where it may be tried: nothing waits, nothing is skipped, the start is over.
     """
 

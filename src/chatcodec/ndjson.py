@@ -196,21 +196,20 @@ class StreamDecoder(_stream.TextDecoder[T]):
         while self._pos < end:
             records: list[T] = []
             alive = 0
-            bad = b""
-            # It is the line at work, and is told with its place below, not as the context of what is told.
+            line = b""
+            # Left over is a bad line, told with its place below, and not as the context of what is told.
             with suppress(Exception):
                 for line in file:
                     if line >= _VISIBLE or line.strip(_BLANK):
-                        bad = line
                         records.append(decode(line))
                     else:
                         alive += 1
-                bad = b""
+                line = b""
             self._records += records
-            self._index += alive + len(records) + bool(bad)
+            self._index += alive + len(records) + bool(line)
             self._pos = start + file.tell()
-            if bad:
-                self._decode_message(self._pos - len(bad), bad[:-1].removesuffix(b"\r"))
+            if line:
+                self._decode_message(self._pos - len(line), line[:-1].removesuffix(b"\r"))
 
     def _pass_line(self) -> bool:
         """Go behind the end of a line that is skipped; return False if that is still to come."""
