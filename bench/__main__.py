@@ -20,7 +20,7 @@ from bench.gateway import __main__ as gateway
 from bench.measure import measure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from bench.measure import Figure, Workload
 
@@ -64,12 +64,13 @@ def main() -> None:
 
 def messages_of(name: str, folder: Path | None, *, quick: bool) -> list[bytes]:
     """Return the messages of a corpus: all those that are given, or some generated ones; few if `quick`."""
-    few = COUNTS[name] // 2
+    lines: Iterable[bytes]
     if folder is None:
-        lines = corpus.lines(getattr(corpus, name)(few if quick else COUNTS[name]))
-        return [line.rstrip(b"\n") for line in lines]
-    with (folder / f"{name}.ndjson").open("rb") as file:
-        return [line.rstrip(b"\n") for line in islice(file, few if quick else None)]
+        lines = corpus.lines(getattr(corpus, name)(COUNTS[name]))
+    else:
+        with (folder / f"{name}.ndjson").open("rb") as file:
+            lines = file.readlines()
+    return [line.rstrip(b"\n") for line in islice(lines, COUNTS[name] // 2 if quick else None)]
 
 
 def workloads(lines: dict[str, list[bytes]], folder: Path) -> Iterator[Workload]:
