@@ -17,7 +17,7 @@ import pytest
 import zstandard
 
 from chatcodec import frames, ndjson
-from chatcodec._summary import Summary
+from chatcodec._stats.summary import Summary
 from chatcodec.cli import _files, _work
 from chatcodec.cli._jobs import Meter
 from chatcodec.cli._output import output

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatcodec._summary import merged
+from chatcodec._stats.summary import merged
 from chatcodec.cli import _commands, _files, _jobs, _work
 from chatcodec.cli._files import Failure, File, Segment, segments
 from chatcodec.cli._jobs import Meter, Part, run

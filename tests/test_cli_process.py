@@ -343,8 +343,8 @@ def test_main_tells_of_a_missing_package(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
     monkeypatch.setattr("sys.argv", ["chatcodec", "stats", str(DELTAS)])
-    for module in ("_summary", "_distribution"):
-        monkeypatch.delitem(sys.modules, f"chatcodec.{module}", raising=False)
+    for module in ("summary", "distribution"):
+        monkeypatch.delitem(sys.modules, f"chatcodec._stats.{module}", raising=False)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(SystemExit) as ended:
         cli.main()

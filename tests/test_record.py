@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec import Raw, Struct
 
-from chatcodec import ChatCompletionResponse, Envelope
+from chatcodec import ChatCompletionResponse, Envelope, json, msgpack
 
 FIELDS = ("timestamp", "generation_id", "session_id", "choices", "stream", "cost", "latency")
 
@@ -16,8 +16,8 @@ FIELDS = ("timestamp", "generation_id", "session_id", "choices", "stream", "cost
 @pytest.mark.parametrize("type", [ChatCompletionResponse, Envelope])
 class TestBothForms:
     def test_has_the_seven_fields_in_the_order_of_the_wire(self, type: Any) -> None:
-        assert type.__struct_fields__ == FIELDS
-        assert type.__struct_encode_fields__ == (
+        assert type.__struct_fields__[:7] == FIELDS
+        assert type.__struct_encode_fields__[:7] == (
             "timestamp",
             "generationId",
             "sessionId",
@@ -39,6 +39,28 @@ class TestBothForms:
 def test_an_envelope_without_choices_has_an_empty_view() -> None:
     assert Envelope().choices == Raw()
     assert len(Envelope().choices) == 0
+
+
+@pytest.mark.parametrize(
+    ("codec", "message", "error", "failed"),
+    [
+        (json, b"{}", b"", False),
+        (json, b'{"error": null }', b"null", False),
+        (json, b'{"error": {"message":"overloaded"} }', b'{"message":"overloaded"}', True),
+        (json, b'{"error":""}', b'""', True),
+        (json, b'{"error":false}', b"false", True),
+        (msgpack, b"\x80", b"", False),
+        (msgpack, b"\x81\xa5error\xc0", b"\xc0", False),
+        (msgpack, b"\x81\xa5error\xa1x", b"\xa1x", True),
+        (msgpack, b"\x81\xa5error\xc2", b"\xc2", True),
+    ],
+)
+def test_an_envelope_shows_the_error_that_a_provider_reports(
+    codec: Any, message: bytes, error: bytes, failed: bool
+) -> None:
+    envelope = codec.peek(message)
+    assert bytes(envelope.error) == error
+    assert envelope.failed is failed
 
 
 def test_an_envelope_is_nothing_that_the_garbage_collector_visits() -> None:

@@ -280,7 +280,7 @@ def test_keep_alives_are_skipped_and_counted(stream: ModuleType, codec: ModuleTy
 
 
 @streams
-@pytest.mark.parametrize("failure", [KeyError("stop"), RecordError("line", 1, 2, "again")])
+@pytest.mark.parametrize("failure", [KeyError("stop"), RecordError("malformed", "line", 1, 2, "again")])
 def test_what_on_error_raises_comes_out_and_loses_nothing(
     stream: ModuleType, codec: ModuleType, failure: Exception
 ) -> None:

@@ -15,8 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chatcodec import ChatCompletionResponse
-from chatcodec._distribution import Distribution
-from chatcodec._summary import Summary, merged
+from chatcodec._stats.distribution import Distribution
+from chatcodec._stats.summary import Summary, merged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

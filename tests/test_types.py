@@ -54,7 +54,7 @@ def test_iterators() -> None:
 
 
 def test_errors() -> None:
-    error = RecordError("line", 1, 0, "reason")
+    error = RecordError("malformed", "line", 1, 0, "reason")
     assert_type(error.index, int)
     assert_type(error.data, bytes)
     assert issubclass(chatcodec.RecordError, msgspec.DecodeError)

@@ -63,5 +63,5 @@ def test_the_words_of_what_the_other_format_cannot_hold() -> None:
 
 
 def test_a_record_error_has_no_data_and_no_records_unless_it_is_given_them() -> None:
-    error = RecordError("line", 1, 0, "reason")
+    error = RecordError("malformed", "line", 1, 0, "reason")
     assert (error.data, error.records) == (b"", [])

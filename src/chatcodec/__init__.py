@@ -7,7 +7,8 @@ The record is `ChatCompletionResponse`, or `Envelope` while its choices need not
 - `chatcodec.ndjson`, `chatcodec.frames`, `chatcodec.sse`: streams of JSON lines, of MessagePack frames and of
   server-sent events, the same names in all three.
 
-Bad input raises `DecodeError`, `ValidationError` or `RecordError`; what cannot be written raises `EncodeError`.
+Bad input raises `DecodeError`, `ValidationError` or `RecordError`, and a broken stream `StreamError`; what cannot be
+written raises `EncodeError`.
 """
 
 from importlib import import_module
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import DecodeError, EncodeError, ValidationError
 
-from ._errors import RecordError
+from ._errors import RecordError, StreamError
 from ._record import ChatCompletionResponse, Envelope
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "EncodeError",
     "Envelope",
     "RecordError",
+    "StreamError",
     "ValidationError",
     "frames",
     "json",

@@ -7,7 +7,7 @@ msgspec's own errors pass as they are, unless their text quotes the data. What e
 from __future__ import annotations
 
 import re
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from msgspec import DecodeError, EncodeError, MsgspecError, ValidationError
 
@@ -16,6 +16,7 @@ _QUOTING = r"(Invalid enum value|Invalid value|Object contains unknown field) "
 # The path at a message's end. It holds names of the type's fields and indices, never a key of the data.
 _PATH = r" - at `[^`]*`(?: in `[^`]*`)?\Z"
 
+Kind = Literal["malformed", "invalid", "too_long", "incomplete", "upstream"]
 Table = list[tuple[type[Exception], type[MsgspecError], str]]
 
 # What msgspec lets out beside its own errors, the narrower kinds first, and what it is to readers and to writers.
@@ -36,17 +37,19 @@ _UNWRITABLE: Table = [
 
 
 class RecordError(DecodeError):
-    r"""A bad record in a stream. What was good before it is in `records`; the stream goes on behind it.
+    r"""A bad record in a stream. The records decoded before it are in `records`; the stream continues after it.
 
     Attributes:
-        index: the number of the line, frame or event, from 1, keep-alives counted.
+        kind: ``"malformed"``, ``"invalid"`` (well-formed data of the wrong type) or ``"too_long"``; of a `StreamError`
+            ``"incomplete"`` or ``"upstream"``. Labels for metrics.
+        unit: ``"line"``, ``"frame"`` or ``"event"``; ``"message"`` where messages are stamped.
+        index: the number of the line, frame, event or message, from 1, keep-alives counted.
         offset: where it starts in the stream, in bytes from 0; for a frame, where its header starts.
         reason: what is wrong with it, without a byte of its data.
-        data: its first bytes, 1 KiB at most; empty for a frame refused from its header.
+        data: its first bytes, 1 KiB at most; empty for a frame rejected from its header.
         records: the records before it that no call has returned yet, and no error has carried.
-        unit: ``"line"``, ``"frame"`` or ``"event"``.
 
-    The text names the place and the reason. The cause, where a codec refused the record, is chained.
+    The text names the place and the reason. The error of the codec that rejected the record is its ``__cause__``.
     The error pickles, without its cause.
 
     >>> from chatcodec import ndjson
@@ -57,6 +60,7 @@ class RecordError(DecodeError):
 
     def __init__(
         self,
+        kind: Kind,
         unit: str,
         index: int,
         offset: int,
@@ -65,6 +69,7 @@ class RecordError(DecodeError):
         records: list[Any] | None = None,
     ) -> None:
         super().__init__(f"{unit} {index} at offset {offset}: {reason}")
+        self.kind: Kind = kind
         self.unit = unit
         self.index = index
         self.offset = offset
@@ -73,11 +78,20 @@ class RecordError(DecodeError):
         self.records: list[Any] = [] if records is None else records
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by the attributes: the text alone would not make the error again."""
-        return type(self), (self.unit, self.index, self.offset, self.reason, self.data, self.records)
+        """Pickle the attributes: the text alone would not make the error again."""
+        return type(self), (self.kind, self.unit, self.index, self.offset, self.reason, self.data, self.records)
 
 
-RecordError.__module__ = "chatcodec"
+class StreamError(RecordError):
+    """The stream itself failed: it was cut, it is not what it should be, or the provider reported an error in it.
+
+    It is always raised, and never passed to `on_error`. Its `records` are good, and still have to be forwarded. `kind`
+    is ``"incomplete"`` or ``"upstream"`` (an event of the type ``error``; `data` is what it said).
+    """
+
+
+# Where users import them from, and what a traceback shows.
+RecordError.__module__ = StreamError.__module__ = "chatcodec"
 
 
 def raise_decode_error(error: Exception, number: int = 0) -> NoReturn:

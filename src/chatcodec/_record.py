@@ -5,8 +5,10 @@ from typing import Annotated, Any
 
 from msgspec import EncodeError, Meta, Raw, Struct, structs
 
-# JavaScript's Date, which is what stands behind this field on the other side, is an instant:
-# a time without an offset does not name one.
+# Absent, and null in JSON and in MessagePack.
+_ABSENT_OR_NULL = (b"", b"null", b"\xc0")
+
+# On the other side this field is a JavaScript Date, an instant, which a time without an offset does not name.
 Instant = Annotated[datetime, Meta(tz=True)]
 
 
@@ -37,20 +39,26 @@ class ChatCompletionResponse(Struct, rename="camel", kw_only=True, omit_defaults
     latency: float | None = None
 
 
-# Without references back to itself an envelope cannot be part of a cycle, so the collector need not know it.
+# Without references back to itself an envelope cannot be part of a cycle, so the garbage collector can ignore it.
 class Envelope(Struct, rename="camel", kw_only=True, omit_defaults=True, gc=False):
-    """A response whose ``choices`` are left as they were received.
+    """A response whose ``choices`` and ``error`` are left as they were received.
 
-    ``choices`` is a view: it keeps the received buffer alive, and shows what is later written into it.
-    ``envelope.choices.copy()`` ends both. It is empty where the field is absent, and the encoded null where
-    it is null. Decode it with the ``decode_choices`` of the format it came in. An envelope cannot be encoded.
+    Both are views: they keep the received buffer alive, and show what is later written into it; ``.copy()`` of a view
+    ends both. A view is empty where its field is absent, and the encoded null where it is null. Decode
+    ``choices`` with the ``decode_choices`` of the format it came in. An envelope cannot be encoded.
+
+    Attributes:
+        error: what a provider reported in place of a completion, often with status 200 and in the middle of a
+            stream. `ChatCompletionResponse`, whose fields are all optional, reads such a message as an empty record.
 
     The other fields are those of `ChatCompletionResponse`.
 
     >>> from chatcodec import json
     >>> envelope = json.peek(b'{"cost":0.25,"choices":[{"index":0}]}')
-    >>> envelope.cost, bytes(envelope.choices)
-    (0.25, b'[{"index":0}]')
+    >>> envelope.cost, bytes(envelope.choices), envelope.failed
+    (0.25, b'[{"index":0}]', False)
+    >>> json.peek(b'{"error":{"message":"overloaded"}}').failed
+    True
     """
 
     timestamp: Instant | None = None
@@ -60,6 +68,12 @@ class Envelope(Struct, rename="camel", kw_only=True, omit_defaults=True, gc=Fals
     stream: bool | None = None
     cost: float | None = None
     latency: float | None = None
+    error: Raw = Raw()
+
+    @property
+    def failed(self) -> bool:
+        """Whether the message has a top-level ``error`` that is not null."""
+        return bytes(self.error) not in _ABSENT_OR_NULL
 
 
 def writable(response: Struct) -> Struct:

@@ -204,7 +204,7 @@ class StreamDecoder(Generic[T]):
     def _refuse(self, begin: int, reason: str, data: bytes, cause: Exception | None = None) -> None:
         """Tell of the bad record at `_data[begin]`; what is behind it must be next already."""
         data = data[: min(_DATA_BYTES, self._limit)]
-        error = RecordError(self._unit, self._index, self._offset + begin, reason, data)
+        error = RecordError("malformed", self._unit, self._index, self._offset + begin, reason, data)
         error.__cause__ = cause
         if self._on_error is None:
             raise error

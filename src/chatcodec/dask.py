@@ -12,10 +12,10 @@ import dask.bytes
 from dask.delayed import delayed
 
 from . import ndjson
-from ._distribution import FieldReport
 from ._errors import RecordError
 from ._record import ChatCompletionResponse, Envelope
-from ._summary import Report, Summary, merged
+from ._stats.distribution import FieldReport
+from ._stats.summary import Report, Summary, merged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -107,7 +107,7 @@ def _decoded(block: bytes, first: bool, type: type[Any], on_error: Callable[[Rec
 
     def tell(error: RecordError) -> None:
         index, offset = error.index - len(lead), error.offset - len(lead)
-        moved = RecordError(error.unit, index, offset, error.reason, error.data)
+        moved = RecordError(error.kind, error.unit, index, offset, error.reason, error.data)
         if on_error is None:
             raise moved
         on_error(moved)

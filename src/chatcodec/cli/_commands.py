@@ -95,11 +95,11 @@ def stats(names: tuple[str, ...], source: Format | None, jobs: int, as_json: boo
 
     Quantiles and the number of sessions are estimates where there are many; their error is told.
     """
-    from chatcodec import _summary  # noqa: PLC0415  # numpy, which the other commands do without
+    from chatcodec._stats.summary import merged  # noqa: PLC0415  # numpy, which the other commands do without
 
     files = [_files.file_named(name, source, "--from") for name in names]
     with _worked(files, _work.summarise, jobs) as results:
-        summary = _summary.merged(part.value for _, part in results)
+        summary = merged(part.value for _, part in results)
     if as_json:
         click.echo(msgspec.json.encode(summary.report()).decode())
     else:

@@ -54,7 +54,7 @@ class Converter:
         try:
             return list(map(self._convert, messages))
         except (DecodeError, EncodeError) as error:
-            self._on_error(RecordError(self._unit, self._index, self._offset, str(error)))
+            self._on_error(RecordError("malformed", self._unit, self._index, self._offset, str(error)))
             return []
 
 

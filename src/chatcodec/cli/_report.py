@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from chatcodec._distribution import FieldReport
+from chatcodec._stats.distribution import FieldReport
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from chatcodec._distribution import Distribution
-    from chatcodec._summary import Report, Summary
+    from chatcodec._stats.distribution import Distribution
+    from chatcodec._stats.summary import Report, Summary
 
 _EXACT = "p50 to p99 are exact."
 _BAR = 40

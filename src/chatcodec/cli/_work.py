@@ -24,7 +24,7 @@ def check(segment: Segment, meter: _jobs.Meter) -> Iterator[_jobs.Part]:
 
 def summarise(segment: Segment, meter: _jobs.Meter) -> Iterator[_jobs.Part]:
     """Yield the one `Summary` of `segment`."""
-    from chatcodec._summary import Summary  # noqa: PLC0415  # numpy, which checking and converting do without
+    from chatcodec._stats.summary import Summary  # noqa: PLC0415  # numpy, which checking and converting do without
 
     summary = Summary()
     for records, bad, _ in _decoded(segment, meter):
