@@ -6,16 +6,12 @@ from typing import Any
 
 import pytest
 
-from chatcodec import ChatCompletionResponse, EncodeError, RecordError, frames
+from chatcodec import ChatCompletionResponse, RecordError, frames
 
 from .test_stream import cut, outcome
 
 ONE = ChatCompletionResponse(stream=True)
 FRAME = b"\0\0\0\x09\x81\xa6stream\xc3"
-
-
-def test_a_frame_is_its_length_and_its_message() -> None:
-    assert frames.encode([ONE, b"\x80"]) == FRAME + b"\0\0\0\x01\x80"
 
 
 def test_a_frame_of_length_0_is_a_keep_alive() -> None:
@@ -71,23 +67,3 @@ def test_a_stream_that_ends_inside_a_message_is_an_error(length: int) -> None:
 def test_a_message_that_is_not_one_value_is_an_error() -> None:
     seen = outcome(frames, [b"\0\0\0\x02\x80\x80" + b"\0\0\0\x01\x81" + FRAME])
     assert [seen[0][2:4], seen[1][2:4], seen[2]] == [(1, 0), (2, 6), ONE]
-
-
-def test_an_empty_message_is_an_encode_error() -> None:
-    with pytest.raises(EncodeError, match=r"^record 1: an empty frame"):
-        frames.encode([b""])
-
-
-def test_a_message_beyond_what_a_length_can_say_is_an_encode_error() -> None:
-    with pytest.raises(EncodeError, match=r"^record 2: longer than a length can say"):
-        frames.encode([ONE, bytes(2**32)])  # zeroed pages that nobody touches
-
-
-def test_the_longest_that_a_length_can_say_is_encoded() -> None:
-    class Longest(bytes):
-        """As long as it says, without the memory that this takes."""
-
-        def __len__(self) -> int:
-            return 2**32 - 1
-
-    assert frames.encode([Longest(b"x")]) == b"\xff\xff\xff\xffx"

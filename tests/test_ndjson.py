@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from chatcodec import ChatCompletionResponse, DecodeError, EncodeError, RecordError, ndjson
+from chatcodec import ChatCompletionResponse, DecodeError, RecordError, ndjson
 
 from .test_stream import TYPES, cut, outcome, plain, work
 
@@ -216,26 +216,3 @@ def ndjson_envelope() -> Any:
     from chatcodec import Envelope
 
     return Envelope
-
-
-@pytest.mark.parametrize("line", [b'{"a":\n1}', b"{}\n", b"\n"])
-def test_a_message_with_a_newline_is_an_encode_error(line: bytes) -> None:
-    for message in (line, msgspec.Raw(line)):
-        with pytest.raises(EncodeError, match=r"^record 1: a newline"):
-            ndjson.encode([message])
-
-
-def test_so_is_a_record_that_a_view_brings_one_into() -> None:
-    record = ChatCompletionResponse(choices=[{"a": msgspec.Raw(b"[\n]")}])
-    with pytest.raises(EncodeError, match=r"^record 2: a newline"):
-        ndjson.encode([ONE, record])
-
-
-@pytest.mark.parametrize("line", [b"", b" ", b"\t\r"])
-def test_a_blank_message_is_an_encode_error(line: bytes) -> None:
-    with pytest.raises(EncodeError, match=r"^record 1: a blank line"):
-        ndjson.encode([line])
-
-
-def test_a_message_of_other_space_is_written() -> None:
-    assert ndjson.encode([b"\x0b", b"{}"]) == b"\x0b\n{}\n"

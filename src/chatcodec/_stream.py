@@ -10,14 +10,14 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, overload
 
 import msgspec
-from msgspec import DecodeError, EncodeError, Raw, Struct
+from msgspec import DecodeError
 
 from . import _sources
 from ._errors import RecordError, decode_error
 from ._record import ChatCompletionResponse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from typing_extensions import Buffer, TypeVar
 
@@ -328,25 +328,3 @@ class TextDecoder(StreamDecoder[T]):
         """Go to `end`, or as far as it cannot have begun."""
         self._skipping = not end
         self._pos = end or len(self._data)
-
-
-def encode_all(records: Iterable[Struct | Raw | bytes], encode: Callable[[Any], bytes]) -> list[bytes]:
-    """Return `records` encoded but for those that are encoded already; the list may be `records` itself.
-
-    Raises what `encode` raises, an `EncodeError` with the record's number in it.
-    """
-    if isinstance(records, list) and {*map(type, records)} == {bytes}:
-        # A third of the price of a look at each.
-        return records  # pyright: ignore[reportReturnType]
-    messages: list[bytes] = []
-    try:
-        # What came before an error stays in the list, and so gives its number.
-        messages.extend(record if isinstance(record, bytes) else encode(record) for record in records)
-    except EncodeError as error:
-        raise not_encoded(len(messages) + 1, str(error)) from error.__cause__
-    return messages
-
-
-def not_encoded(number: int, reason: str) -> EncodeError:
-    """Return the error for the record with that number, from 1, among those to encode."""
-    return EncodeError(f"record {number}: {reason}")

@@ -14,20 +14,31 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from . import _patches, _sinks, _stream, msgpack
+from . import _patches, _stream, msgpack
 from ._stream import SHORT_TAIL, T
+from ._writers import Item, Message, aiterate, encode_messages, encode_plain, encoded, iterate, listed, not_encoded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Iterable
+    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 
+    from msgspec import Struct
     from typing_extensions import Buffer, Unpack
 
-__all__ = ["StreamDecoder", "aiter_decode", "aiter_encode", "encode", "iter_decode", "patch"]
+__all__ = [
+    "END",
+    "KEEP_ALIVE",
+    "StreamDecoder",
+    "aiter_decode",
+    "aiter_encode",
+    "encode",
+    "iter_decode",
+    "iter_encode",
+    "patch",
+]
 
 # Its size is written as 4 below: an attribute costs where every frame asks.
 _HEADER = Layout(">I")
 _unpack = _HEADER.unpack_from
-_LONGEST = 2**32 - 1
 
 
 class StreamDecoder(_stream.StreamDecoder[T]):
@@ -162,26 +173,86 @@ class StreamDecoder(_stream.StreamDecoder[T]):
 iter_decode = StreamDecoder.iter_decode
 aiter_decode = StreamDecoder.aiter_decode
 
+# What to write while there is nothing to send: an empty frame, which readers skip.
+KEEP_ALIVE: bytes = bytes(4)
 
-def encode(records: Iterable[msgspec.Struct | msgspec.Raw | bytes]) -> bytes:
-    r"""Encode `records`, or messages encoded already, as frames.
+# What to write after the last record: nothing, since frames have no end mark.
+END: bytes = b""
+
+_LONGEST = 2**32 - 1
+
+
+def encode(records: Iterable[Struct | Message]) -> bytes:
+    r"""Encode records, or messages that are encoded already, as frames. Messages are not parsed.
 
     Raises:
-        msgspec.EncodeError: a record cannot be written, or a message is empty or beyond the 4 GiB that a length
-            can say. The text has the record's number, from 1.
-        TypeError: a record holds an object of a type that has no encoding, or is an `Envelope`.
+        msgspec.EncodeError: a record cannot be written, as in `msgpack.encode`, or a message is empty or longer than
+            2**32 - 1 bytes, which the length cannot say. The text starts with the record's number, from 1.
+        TypeError: `records` is a single record or message, `str`, `dict`, or not iterable; a record is neither a
+            Struct nor an encoded message, is an `Envelope`, or holds an object of a type that has no encoding.
+        ValueError: a message is a view that has been released.
 
     >>> from chatcodec import ChatCompletionResponse
     >>> encode([ChatCompletionResponse(stream=True), b"\x80"])
     b'\x00\x00\x00\t\x81\xa6stream\xc3\x00\x00\x00\x01\x80'
     """
+    return _encode(listed(records), 1)
+
+
+def _encode(items: list[Any], first: int) -> bytes:
+    messages = encode_plain(items, encode_messages)
+    if messages is None:
+        messages = encoded(items, msgpack.encode, first)
     pieces: list[bytes] = []
-    for number, message in enumerate(_stream.encode_all(records, msgpack.encode), 1):
-        if not 0 < len(message) <= _LONGEST:
-            reason = "longer than a length can say" if message else "an empty frame is no record"
-            raise _stream.not_encoded(number, reason)
-        pieces += (_HEADER.pack(len(message)), message)
+    pack = _HEADER.pack
+    for message in messages:
+        size = len(message)
+        if not 0 < size <= _LONGEST:
+            reason = f"{size} bytes are longer than a frame can be" if size else "an empty message is no record"
+            raise not_encoded(first + len(pieces) // 2, reason)
+        pieces += pack(size), message
     return b"".join(pieces)
+
+
+def iter_encode(items: Iterable[Struct | Message | list[Item]]) -> Iterator[bytes]:
+    r"""Encode records as they come: an iterator over one chunk per item, at once.
+
+    An item is a record, a message, or a list of them, such as `iter_batches` gives. An empty list gives no chunk.
+    Nothing follows the last item, since `END` is empty here. What `items` raises passes through.
+
+    Raises:
+        msgspec.EncodeError: from the iterator, as in `encode`; records are numbered through all items, from 1.
+        TypeError: at once, where `items` are a single record or message, `str`, `dict`, or not iterable; from the
+            iterator, as in `encode`.
+        ValueError: from the iterator, as in `encode`.
+
+    >>> from chatcodec import ChatCompletionResponse
+    >>> list(iter_encode([ChatCompletionResponse(), [b"\x80", b"\xc0"]]))
+    [b'\x00\x00\x00\x01\x80', b'\x00\x00\x00\x01\x80\x00\x00\x00\x01\xc0']
+    """
+    return iterate(items, _encode, END)
+
+
+def aiter_encode(items: AsyncIterable[Struct | Message | list[Item]]) -> AsyncIterator[bytes]:
+    r"""Encode records as they come: an async iterator over one chunk per item, at once.
+
+    As `iter_encode`, over an async iterable. When it ends or is closed, so is an async generator in `items`.
+
+    Raises:
+        msgspec.EncodeError: as from `iter_encode`.
+        TypeError: at once, where `items` are not an async iterable; from the iterator, as in `encode`.
+        ValueError: as from `iter_encode`.
+
+    >>> import asyncio
+    >>> async def write(source):
+    ...     return [chunk async for chunk in aiter_encode(source)]
+    >>> async def records():
+    ...     yield b"\x80"
+    ...     yield [b"\xc0", b"\x80"]
+    >>> asyncio.run(write(records()))
+    [b'\x00\x00\x00\x01\x80', b'\x00\x00\x00\x01\xc0\x00\x00\x00\x01\x80']
+    """
+    return aiterate(items, _encode, END)
 
 
 def patch(messages: Iterable[Buffer], **changes: Unpack[_patches.Changes]) -> bytes:
@@ -199,12 +270,3 @@ def patch(messages: Iterable[Buffer], **changes: Unpack[_patches.Changes]) -> by
     b'\x00\x00\x00\t\x81\xa6stream\xc2\x00\x00\x00\t\x81\xa6stream\xc2'
     """
     return encode(_patches.patch_each(messages, changes, msgpack))
-
-
-def aiter_encode(records: AsyncIterable[msgspec.Struct | msgspec.Raw | bytes]) -> AsyncIterator[bytes]:
-    """Encode records as they come: an async iterator over chunks of frames.
-
-    What is ready goes into one chunk, some 16 KiB at most, and nothing waits for what is not. The iterator raises
-    what `records` raises and what `encode` does, behind the chunk of what came before.
-    """
-    return _sinks.aiterate(records, encode)

@@ -10,19 +10,33 @@ from __future__ import annotations
 
 from contextlib import suppress
 from io import BytesIO
-from itertools import repeat
+from itertools import count, repeat
 from typing import TYPE_CHECKING, Any
 
-from . import _patches, _sinks, _stream, json
+import msgspec
+
+from . import _patches, _stream, json
+from ._errors import decode_error
 from ._stream import BATCH_BYTES, SHORT_TAIL, T
+from ._writers import BLANK, Item, Message, aiterate, encode_lines, encode_plain, encoded, iterate, listed, not_encoded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Iterable
+    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 
-    import msgspec
+    from msgspec import Struct
     from typing_extensions import Buffer, Unpack
 
-__all__ = ["StreamDecoder", "aiter_decode", "aiter_encode", "encode", "iter_decode", "patch"]
+__all__ = [
+    "END",
+    "KEEP_ALIVE",
+    "StreamDecoder",
+    "aiter_decode",
+    "aiter_encode",
+    "encode",
+    "iter_decode",
+    "iter_encode",
+    "patch",
+]
 
 _BLANK = b" \t\r\n"
 _LF, _CR = b"\n\r"
@@ -249,32 +263,99 @@ def _messages(lines: list[bytes], block: bytes) -> list[bytes]:
 iter_decode = StreamDecoder.iter_decode
 aiter_decode = StreamDecoder.aiter_decode
 
+# What to write while there is nothing to send: a blank line, which readers skip.
+KEEP_ALIVE: bytes = b"\n"
 
-def encode(records: Iterable[msgspec.Struct | msgspec.Raw | bytes]) -> bytes:
-    r"""Encode `records`, or messages encoded already, as lines.
+# What to write after the last record: nothing, since lines have no end mark.
+END: bytes = b""
+
+
+def encode(records: Iterable[Struct | Message]) -> bytes:
+    r"""Encode records, or messages that are encoded already, as lines.
+
+    A message that is spread over lines is put on one: white space between its tokens is dropped. Other messages are
+    written unchanged, and unparsed.
 
     Raises:
-        msgspec.EncodeError: a record cannot be written, or a message is blank or holds a newline. The text has
-            the record's number, from 1.
-        TypeError: a record holds an object of a type that has no encoding, or is an `Envelope`.
+        msgspec.EncodeError: a record cannot be written, as in `json.encode`, or a message is blank, or has line
+            breaks and is not JSON. The text starts with the record's number, from 1.
+        TypeError: `records` is a single record or message, `str`, `dict`, or not iterable; a record is neither a
+            Struct nor an encoded message, is an `Envelope`, or holds an object of a type that has no encoding.
+        ValueError: a message is a view that has been released.
 
     >>> from chatcodec import ChatCompletionResponse
-    >>> encode([ChatCompletionResponse(cost=0.25), b'{"cost":1.00}'])
-    b'{"cost":0.25}\n{"cost":1.00}\n'
+    >>> encode([ChatCompletionResponse(cost=0.25), b'{"cost":1.00}', b'{\n  "cost": 2.00\n}'])
+    b'{"cost":0.25}\n{"cost":1.00}\n{"cost":2.00}\n'
     """
-    lines = _stream.encode_all(records, json.encode)
-    # One look at all of them for newlines, as a look at each takes three times as long.
-    # What strip() without an argument takes is more than is blank here, but never less.
-    if _LF in b"".join(lines) or not all(map(bytes.strip, lines)):
-        _check_lines(lines)
-    return b"\n".join([*lines, b""])
+    return _encode(listed(records), 1)
 
 
-def _check_lines(lines: list[bytes]) -> None:
-    for number, line in enumerate(lines, 1):
-        if _LF in line or not line.strip(_BLANK):
-            reason = "a newline in it would end the line" if _LF in line else "a blank line is no record"
-            raise _stream.not_encoded(number, reason)
+def _encode(items: list[Any], first: int) -> bytes:
+    lines = encode_plain(items, encode_lines)
+    # A view in a record's choices can hold line breaks. Counted so, they take a quarter of the time of count().
+    if lines is not None and len([*BytesIO(lines)]) == len(items):
+        return lines
+    messages = encoded(items, json.encode, first)
+    lines = b"\n".join([*messages, b""])
+    # strip() without an argument takes all that is blank, and more.
+    if len([*BytesIO(lines)]) != len(items) or not all(map(bytes.strip, messages)):
+        lines = b"\n".join([*map(_one_line, messages, count(first)), b""])
+    return lines
+
+
+def _one_line(message: bytes, number: int) -> bytes:
+    if not message.strip(BLANK):
+        raise not_encoded(number, "a blank message is no record")
+    if b"\n" not in message:
+        return message
+    try:
+        return msgspec.json.format(message, indent=-1)
+    except Exception as error:
+        failure = error
+    # Outside the `except`, or `failure`, which can hold the data, would be the context.
+    cause = decode_error(failure.with_traceback(None))
+    raise not_encoded(number, f"line breaks in what is not JSON: {cause}") from cause
+
+
+def iter_encode(items: Iterable[Struct | Message | list[Item]]) -> Iterator[bytes]:
+    r"""Encode records as they come: an iterator over one chunk per item, at once.
+
+    An item is a record, a message, or a list of them, such as `iter_batches` gives. An empty list gives no chunk.
+    Nothing follows the last item, since `END` is empty here. What `items` raises passes through.
+
+    Raises:
+        msgspec.EncodeError: from the iterator, as in `encode`; records are numbered through all items, from 1.
+        TypeError: at once, where `items` are a single record or message, `str`, `dict`, or not iterable; from the
+            iterator, as in `encode`.
+        ValueError: from the iterator, as in `encode`.
+
+    >>> from chatcodec import ChatCompletionResponse
+    >>> list(iter_encode([ChatCompletionResponse(cost=0.5), [b'{"cost":1}', b'{"cost":2}']]))
+    [b'{"cost":0.5}\n', b'{"cost":1}\n{"cost":2}\n']
+    """
+    return iterate(items, _encode, END)
+
+
+def aiter_encode(items: AsyncIterable[Struct | Message | list[Item]]) -> AsyncIterator[bytes]:
+    r"""Encode records as they come: an async iterator over one chunk per item, at once.
+
+    As `iter_encode`, over an async iterable. When it ends or is closed, so is an async generator in `items`.
+
+    Raises:
+        msgspec.EncodeError: as from `iter_encode`.
+        TypeError: at once, where `items` are not an async iterable; from the iterator, as in `encode`.
+        ValueError: as from `iter_encode`.
+
+    >>> import asyncio
+    >>> async def write(source):
+    ...     return [chunk async for chunk in aiter_encode(source)]
+    >>> async def records():
+    ...     yield b'{"cost":1}'
+    ...     yield [b'{"cost":2}', b'{"cost":1}']
+    >>> asyncio.run(write(records()))
+    [b'{"cost":1}\n', b'{"cost":2}\n{"cost":1}\n']
+    """
+    return aiterate(items, _encode, END)
 
 
 def patch(messages: Iterable[Buffer], **changes: Unpack[_patches.Changes]) -> bytes:
@@ -293,12 +374,3 @@ def patch(messages: Iterable[Buffer], **changes: Unpack[_patches.Changes]) -> by
     """
     lines = list(messages)
     return _patches.patch_lines(lines, changes) or encode(_patches.patch_each(lines, changes, json))
-
-
-def aiter_encode(records: AsyncIterable[msgspec.Struct | msgspec.Raw | bytes]) -> AsyncIterator[bytes]:
-    """Encode records as they come: an async iterator over chunks of lines.
-
-    What is ready goes into one chunk, some 16 KiB at most, and nothing waits for what is not. The iterator raises
-    what `records` raises and what `encode` does, behind the chunk of what came before.
-    """
-    return _sinks.aiterate(records, encode)

@@ -9,7 +9,7 @@ keep-alives. An event of the type ``error`` is a bad record, whatever it holds; 
 
 ``data: [DONE]`` is the clean end. A connection that is lost between two events looks like any other end, so a
 stream whose last event is a record ends in a `RecordError`. Who reads from a provider that sends no such end adds
-it: ``decoder.feed(DONE)`` before ``finish()``, or ``iter_decode(itertools.chain(chunks, [DONE]))``. Behind an event
+it: ``decoder.feed(END)`` before ``finish()``, or ``iter_decode(itertools.chain(chunks, [END]))``. Behind an event
 that was told as bad the end is not asked for: providers close the stream there. What follows ``[DONE]`` is read as
 before, so that streams recorded one behind the other read as one.
 
@@ -19,21 +19,32 @@ some servers end in ``data: [DONE]`` and no blank line, and a record that was cu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from io import BytesIO
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
-from . import _patches, _sinks, _stream, json
+from . import _patches, _stream, json
 from ._stream import BATCH_BYTES, T
+from ._writers import BLANK, Item, Message, aiterate, encode_lines, encode_plain, encoded, iterate, listed, not_encoded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Iterable
+    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 
-    import msgspec
+    from msgspec import Struct
     from typing_extensions import Buffer, Unpack
 
-__all__ = ["DONE", "StreamDecoder", "aiter_decode", "aiter_encode", "encode", "iter_decode", "patch"]
-
-# The event that ends a stream, to be written behind the last record.
-DONE: bytes = b"data: [DONE]\n\n"
+__all__ = [
+    "END",
+    "KEEP_ALIVE",
+    "StreamDecoder",
+    "aiter_decode",
+    "aiter_encode",
+    "encode",
+    "iter_decode",
+    "iter_encode",
+    "patch",
+]
 
 _BLANK = b" \t\r\n"
 _DONE_DATA = b"[DONE]"
@@ -314,28 +325,104 @@ def _parse(event: bytes) -> tuple[bytes, list[bytes]]:
 iter_decode = StreamDecoder.iter_decode
 aiter_decode = StreamDecoder.aiter_decode
 
+# What to write while there is nothing to send: a comment, which readers skip.
+KEEP_ALIVE: bytes = b":\n\n"
 
-def encode(records: Iterable[msgspec.Struct | msgspec.Raw | bytes]) -> bytes:
-    r"""Encode `records`, or messages encoded already, as events. `DONE` is yours to write behind the last.
+# What to write after the last record: without it readers take the stream for cut.
+END: bytes = b"data: [DONE]\n\n"
+
+_LINE_BREAK = re.compile(rb"\r\n?|\n")
+
+
+def encode(records: Iterable[Struct | Message]) -> bytes:
+    r"""Encode records, or messages that are encoded already, as events. Write `END` after the last.
+
+    A message that has line breaks (``\n``, ``\r\n`` or ``\r``) becomes an event with a ``data`` line for each of its
+    lines; readers see each break as ``\n``. Messages are not parsed.
 
     Raises:
-        msgspec.EncodeError: a record cannot be written, or a message is blank, holds a line end, or is the
-            ``[DONE]`` that would end the stream. The text has the record's number, from 1.
-        TypeError: a record holds an object of a type that has no encoding, or is an `Envelope`.
+        msgspec.EncodeError: a record cannot be written, as in `json.encode`, or a message is blank, or is the
+            ``[DONE]`` that would end the stream. The text starts with the record's number, from 1.
+        TypeError: `records` is a single record or message, `str`, `dict`, or not iterable; a record is neither a
+            Struct nor an encoded message, is an `Envelope`, or holds an object of a type that has no encoding.
+        ValueError: a message is a view that has been released.
 
     >>> from chatcodec import ChatCompletionResponse
-    >>> encode([ChatCompletionResponse(cost=0.25), b'{"cost":1.00}']) + DONE
-    b'data: {"cost":0.25}\n\ndata: {"cost":1.00}\n\ndata: [DONE]\n\n'
+    >>> encode([ChatCompletionResponse(cost=0.25), b'{\n"cost":1.00}']) + END
+    b'data: {"cost":0.25}\n\ndata: {\ndata: "cost":1.00}\n\ndata: [DONE]\n\n'
     """
-    messages = _stream.encode_all(records, json.encode)
-    for number, message in enumerate(messages, 1):
-        if b"\n" in message or b"\r" in message:
-            raise _stream.not_encoded(number, "a line end in it would end the data")
-        if message == _DONE_DATA:
-            raise _stream.not_encoded(number, "[DONE] would end the stream")
-        if not message.strip(_BLANK):
-            raise _stream.not_encoded(number, "blank data is no record")
-    return b"".join([b"data: %b\n\n" % message for message in messages])
+    return _encode(listed(records), 1)
+
+
+def _encode(items: list[Any], first: int) -> bytes:
+    rows = encode_plain(items, _rows)
+    if rows is None or len(rows) != len(items):
+        rows = [*map(_data, encoded(items, json.encode, first), count(first))]
+    if not rows:
+        return b""
+    rows[0] = b"data: " + rows[0]
+    rows[-1] += b"\n"
+    return b"\ndata: ".join(rows)
+
+
+def _rows(records: list[Any]) -> list[bytes]:
+    """Return the line of each of the plain `records`; not one for each, if a view in one has brought line breaks."""
+    lines = encode_lines(records)
+    return [] if b"\r" in lines else [*BytesIO(lines)]
+
+
+def _data(message: bytes, number: int) -> bytes:
+    """Return what follows the first ``data:`` of the event that holds `message`, but for its blank line."""
+    visible = message.strip(BLANK)
+    if not visible:
+        raise not_encoded(number, "a blank message is no record")
+    if visible == b"[DONE]":
+        raise not_encoded(number, "[DONE] would end the stream")
+    if b"\n" in message or b"\r" in message:
+        message = _LINE_BREAK.sub(b"\ndata: ", message)
+    return message + b"\n"
+
+
+def iter_encode(items: Iterable[Struct | Message | list[Item]]) -> Iterator[bytes]:
+    r"""Encode records as they come: an iterator over one chunk per item, at once.
+
+    An item is a record, a message, or a list of them, such as `iter_batches` gives. An empty list gives no chunk.
+    `END` follows the last item, also where there was none. What `items` raises passes through, and `END` does not
+    follow it.
+
+    Raises:
+        msgspec.EncodeError: from the iterator, as in `encode`; records are numbered through all items, from 1.
+        TypeError: at once, where `items` are a single record or message, `str`, `dict`, or not iterable; from the
+            iterator, as in `encode`.
+        ValueError: from the iterator, as in `encode`.
+
+    >>> from chatcodec import ChatCompletionResponse
+    >>> list(iter_encode([ChatCompletionResponse(cost=0.5), [b'1', b'2']]))
+    [b'data: {"cost":0.5}\n\n', b'data: 1\n\ndata: 2\n\n', b'data: [DONE]\n\n']
+    """
+    return iterate(items, _encode, END)
+
+
+def aiter_encode(items: AsyncIterable[Struct | Message | list[Item]]) -> AsyncIterator[bytes]:
+    r"""Encode records as they come: an async iterator over one chunk per item, at once.
+
+    As `iter_encode`, over an async iterable. When it ends or is closed, so is an async generator in `items`.
+
+    Raises:
+        msgspec.EncodeError: as from `iter_encode`.
+        TypeError: at once, where `items` are not an async iterable; from the iterator, as in `encode`.
+        ValueError: as from `iter_encode`.
+
+    >>> import asyncio
+    >>> async def write(source):
+    ...     return [chunk async for chunk in aiter_encode(source)]
+    >>> async def records():
+    ...     yield b'1'
+    ...     yield [b'2', b'1']
+    >>> asyncio.run(write(records()))
+    [b'data: 1\n\n', b'data: 2\n\ndata: 1\n\n', b'data: [DONE]\n\n']
+    """
+    return aiterate(items, _encode, END)
 
 
 def patch(messages: Iterable[Buffer], **changes: Unpack[_patches.Changes]) -> bytes:
@@ -357,12 +444,3 @@ def patch(messages: Iterable[Buffer], **changes: Unpack[_patches.Changes]) -> by
     if not lines or _CR in lines:
         return encode(_patches.patch_each(events, changes, json))
     return b"data: " + lines[:-1].replace(b"\n", b"\n\ndata: ") + b"\n\n"
-
-
-def aiter_encode(records: AsyncIterable[msgspec.Struct | msgspec.Raw | bytes]) -> AsyncIterator[bytes]:
-    """Encode records as they come, with `DONE` behind the last: an async iterator over chunks.
-
-    What is ready goes into one chunk, some 16 KiB at most, and nothing waits for what is not. The iterator raises
-    what `records` raises and what `encode` does, behind the chunk of what came before, and then without `DONE`.
-    """
-    return _sinks.aiterate(records, encode, DONE)

@@ -1,0 +1,155 @@
+"""What the writers of the three framings share: what they accept, the two paths to messages, and iteration.
+
+Fast: where all records are plain, one call encodes them. Exact: the codec encodes each record that is not encoded yet,
+and an error carries its number.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, Union
+
+import msgspec
+from msgspec import EncodeError, Raw, Struct
+
+from ._record import ChatCompletionResponse
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+
+    Encode = Callable[[list[Any], int], bytes]
+
+# A message that is encoded already.
+Message = Union[bytes, bytearray, memoryview, Raw]
+Item = TypeVar("Item", bound=Union[Struct, Message])
+R = TypeVar("R")
+
+# White space of JSON: what a reader skips as a keep-alive holds nothing else.
+BLANK = b" \t\r\n"
+
+_MESSAGES = (bytes, bytearray, memoryview, Raw)
+_ENCODED = frozenset(_MESSAGES)
+_SINGLE = (*_MESSAGES, Struct)
+_UTC = timezone.utc
+
+# The exact path alone needs the codec's hook: it is called for what the fast path cannot encode either.
+encode_lines = msgspec.json.Encoder().encode_lines
+_encode_message = msgspec.msgpack.Encoder().encode
+
+
+def encode_messages(records: list[Any]) -> list[bytes]:
+    """Encode each record as MessagePack."""
+    return [*map(_encode_message, records)]
+
+
+def listed(records: Iterable[Any]) -> list[Any]:
+    """Return `records` as a list. Raises `TypeError` for what is no collection of records or messages."""
+    if type(records) is list:
+        return records
+    _check(records, "an iterable of records or messages")
+    return [*records]
+
+
+def encode_plain(items: list[Any], encode: Callable[[list[Any]], R]) -> R | None:
+    """Return what `encode` returns, or None where an item is not plain or cannot be encoded.
+
+    A plain item is a `ChatCompletionResponse` that msgspec writes as the codecs do: without a time, or with one in UTC.
+    """
+    try:
+        for record in items:
+            if record.__class__ is not ChatCompletionResponse:
+                return None
+            timestamp = record.timestamp
+            if timestamp is not None and (timestamp.__class__ is not datetime or timestamp.tzinfo is not _UTC):
+                return None
+        return encode(items)
+    except Exception:
+        return None  # reported by the exact path, outside this `except`, so that it does not become `__context__`
+
+
+def encoded(items: list[Any], encode: Callable[[Any], bytes], first: int) -> list[bytes]:
+    """Return the message of each item; `encode` is the codec's, `first` the number of the first item.
+
+    Raises `EncodeError` or `TypeError`, with the item's number, for what cannot be written.
+    """
+    kinds = {*map(type, items)}
+    if kinds <= _ENCODED:
+        return items if kinds == {bytes} else [*map(bytes, items)]
+    return [_encoded(item, encode, number) for number, item in enumerate(items, first)]
+
+
+def _encoded(item: Any, encode: Callable[[Any], bytes], number: int) -> bytes:
+    if isinstance(item, bytes):
+        return item
+    if isinstance(item, _MESSAGES):
+        return bytes(item)
+    if not isinstance(item, Struct):
+        raise not_encoded(number, f"expected a record or an encoded message, got {type(item).__name__}", TypeError)
+    try:
+        return encode(item)
+    except (EncodeError, TypeError) as error:
+        kind = EncodeError if isinstance(error, EncodeError) else TypeError
+        raise not_encoded(number, str(error), kind) from error.__cause__
+
+
+def not_encoded(number: int, reason: str, kind: type[Exception] = EncodeError) -> Exception:
+    """Return the error for the record with that number, from 1."""
+    return kind(f"record {number}: {reason}")
+
+
+def iterate(items: Iterable[Any], encode: Encode, end: bytes) -> Iterator[bytes]:
+    """Return an iterator over one chunk per item, and `end`."""
+    _check(items, "an iterable of records, messages, or lists of them")
+    return _chunks(items, encode, end)
+
+
+def _chunks(items: Iterable[Any], encode: Encode, end: bytes) -> Iterator[bytes]:
+    number = 1
+    for item in items:
+        batch = item if isinstance(item, list) else [item]
+        chunk = encode(batch, number)
+        number += len(batch)
+        if chunk:
+            yield chunk
+    if end:
+        yield end
+
+
+def aiterate(items: AsyncIterable[Any], encode: Encode, end: bytes) -> AsyncIterator[bytes]:
+    """Return an async iterator over one chunk per item, and `end`."""
+    if not hasattr(items, "__aiter__"):
+        _reject(items, "an async iterable of records, messages, or lists of them", "iter_encode takes others")
+    return _achunks(items, encode, end)
+
+
+async def _achunks(items: AsyncIterable[Any], encode: Encode, end: bytes) -> AsyncIterator[bytes]:
+    source = items.__aiter__()
+    number = 1
+    try:
+        async for item in source:
+            batch = item if isinstance(item, list) else [item]
+            chunk = encode(batch, number)
+            number += len(batch)
+            if chunk:
+                yield chunk
+    finally:
+        # Left to the garbage collector, a generator would be closed later, and in another task.
+        if aclose := getattr(source, "aclose", None):
+            await aclose()
+    if end:
+        yield end
+
+
+def _check(values: Any, expected: str) -> None:
+    """Raise `TypeError` for what would be iterated over as something else than records, or not at all."""
+    if isinstance(values, _SINGLE):
+        _reject(values, expected, "put a single one in a list")
+    if hasattr(values, "__aiter__"):
+        _reject(values, expected, "aiter_encode takes async ones")
+    if isinstance(values, (str, dict)) or not hasattr(values, "__iter__"):
+        _reject(values, expected)
+
+
+def _reject(values: object, expected: str, hint: str = "") -> NoReturn:
+    message = f"expected {expected}, got {type(values).__name__}" + (f": {hint}" if hint else "")
+    raise TypeError(message)

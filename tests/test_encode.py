@@ -1,0 +1,634 @@
+"""Writing: records, and messages that are encoded already, as lines, frames and events."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import traceback
+from collections import deque
+from datetime import date, datetime, time, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from chatcodec import ChatCompletionResponse, DecodeError, EncodeError, Envelope, frames, json, msgpack, ndjson, sse
+
+from .wire import CASES, records, texts
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator
+    from types import ModuleType
+
+FRAMINGS = [(ndjson, json), (frames, msgpack), (sse, json)]
+framings = pytest.mark.parametrize(("stream", "codec"), FRAMINGS, ids=["ndjson", "frames", "sse"])
+text_framings = pytest.mark.parametrize("stream", [ndjson, sse], ids=["ndjson", "sse"])
+
+COSTS = [ChatCompletionResponse(cost=float(number)) for number in range(1, 6)]
+
+
+class Priced(ChatCompletionResponse):
+    """A record with a field of the user's own."""
+
+    currency: str = "EUR"
+
+
+class OwnDatetime(datetime):
+    """What pandas, pendulum and freezegun have in place of a datetime."""
+
+
+def framed(stream: ModuleType, *messages: bytes) -> bytes:
+    """Frame messages as the framing's own standard says, each of one line."""
+    if stream is frames:
+        return b"".join(len(message).to_bytes(4, "big") + message for message in messages)
+    return b"".join(b"data: " + message + b"\n\n" if stream is sse else message + b"\n" for message in messages)
+
+
+def read(stream: ModuleType, whole: bytes, type: Any = bytes) -> list[Any]:
+    """Read back what was written, and the end after it."""
+    decoder = stream.StreamDecoder(type)
+    return [*decoder.feed(whole + stream.END), *decoder.finish()]
+
+
+def named(value: Any) -> str:
+    """Return a name for a parameter: a view's `repr` is another in each process, and some are long."""
+    return f"{type(value).__name__} {value[:9]!r}" if isinstance(value, (str, bytes)) else type(value).__name__
+
+
+# encode
+
+
+@framings
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_each_record_becomes_one_line_frame_or_event(stream: ModuleType, codec: ModuleType, case: Any) -> None:
+    message = case.encoded(codec)
+    assert stream.encode([case.record, case.record]) == framed(stream, message, message)
+
+
+@framings
+def test_nothing_encodes_to_nothing(stream: ModuleType, codec: ModuleType) -> None:
+    assert stream.encode([]) == stream.encode(iter(())) == b""
+
+
+@framings
+@pytest.mark.parametrize("collection", [list, tuple, iter, deque])
+def test_records_and_messages_of_any_kind_can_be_mixed_in_any_collection(
+    stream: ModuleType, codec: ModuleType, collection: Any
+) -> None:
+    one, *others = map(codec.encode, COSTS)
+    kinds = [bytes, bytearray, memoryview, msgspec.Raw]
+    messages = [kind(message) for kind, message in zip(kinds, others, strict=True)]
+    assert stream.encode(collection([COSTS[0], *messages])) == framed(stream, one, *others)
+    assert stream.encode(collection(messages)) == framed(stream, *others)
+
+
+@framings
+def test_a_list_is_left_as_it_was(stream: ModuleType, codec: ModuleType) -> None:
+    messages = [codec.encode(record) for record in COSTS]
+    for items in (COSTS[:], messages, [*COSTS, *messages]):
+        before = items[:]
+        stream.encode(items)
+        assert items == before
+
+
+@framings
+@given(many=st.lists(records, max_size=5))
+def test_what_is_encoded_reads_back_the_same(stream: ModuleType, codec: ModuleType, many: Any) -> None:
+    assert read(stream, stream.encode(many), ChatCompletionResponse) == many
+
+
+@framings
+@given(many=st.lists(records, min_size=1, max_size=5))
+def test_a_record_is_written_the_same_whatever_stands_beside_it(
+    stream: ModuleType, codec: ModuleType, many: Any
+) -> None:
+    whole = framed(stream, *map(codec.encode, many))
+    assert stream.encode(many) == whole
+    assert stream.encode([Priced(), *many]) == stream.encode([Priced()]) + whole
+    assert stream.encode([*many, b"1"]) == whole + framed(stream, b"1")
+
+
+ODD_TIMES: list[Any] = [
+    "",
+    "2026-01-02T03:04:05Z",
+    0,
+    date(2026, 1, 2),
+    time(3, 4, 5, tzinfo=timezone.utc),
+    datetime(2026, 1, 2),
+    datetime(2026, 1, 2, tzinfo=timezone(timedelta(hours=2))),
+    datetime(1900, 1, 2, tzinfo=timezone(timedelta(seconds=1172))),
+    OwnDatetime(2026, 1, 2, tzinfo=timezone.utc),
+]
+
+
+@framings
+@pytest.mark.parametrize("timestamp", ODD_TIMES, ids=repr)
+def test_the_codec_decides_on_an_unusual_timestamp(stream: ModuleType, codec: ModuleType, timestamp: Any) -> None:
+    record = ChatCompletionResponse(timestamp=timestamp)
+    try:
+        expected = framed(stream, codec.encode(record))
+    except (EncodeError, TypeError) as error:
+        with pytest.raises(type(error), match=re.escape(f"record 2: {error}")):
+            stream.encode([COSTS[0], record])
+    else:
+        assert stream.encode([record]) == expected
+
+
+@framings
+def test_a_record_without_one_of_its_fields_is_an_error_of_the_codec(stream: ModuleType, codec: ModuleType) -> None:
+    record = ChatCompletionResponse()
+    del record.timestamp
+    with pytest.raises((EncodeError, TypeError), match=r"^record 1: "):
+        stream.encode([record])
+
+
+# What encode rejects
+
+
+@framings
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"{}",
+        b"",
+        bytearray(b"{}"),
+        memoryview(b"{}"),
+        msgspec.Raw(b"{}"),
+        COSTS[0],
+        Envelope(),
+        "{}",
+        "",
+        {},
+        {b"": 1},
+        5,
+        None,
+    ],
+    ids=named,
+)
+@pytest.mark.parametrize("name", ["encode", "iter_encode"])
+def test_what_is_no_collection_of_records_is_rejected(
+    stream: ModuleType, codec: ModuleType, bad: Any, name: str
+) -> None:
+    with pytest.raises(TypeError, match=rf"^expected an iterable of .*, got {type(bad).__name__}"):
+        getattr(stream, name)(bad)
+
+
+@framings
+def test_a_single_record_or_message_is_to_be_put_in_a_list(stream: ModuleType, codec: ModuleType) -> None:
+    for single in (COSTS[0], b"{}"):
+        with pytest.raises(TypeError, match="put a single one in a list"):
+            stream.encode(single)
+
+
+@framings
+@pytest.mark.parametrize("bad", ["{}", 5, {}, None, [b"{}"], (b"{}",), datetime], ids=repr)
+def test_an_item_that_is_no_record_or_message_is_rejected(stream: ModuleType, codec: ModuleType, bad: Any) -> None:
+    with pytest.raises(TypeError, match=rf"^record 2: expected a record .*, got {type(bad).__name__}$"):
+        stream.encode([COSTS[0], bad])
+
+
+@framings
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        (ChatCompletionResponse(session_id="\ud800"), EncodeError),
+        (ChatCompletionResponse(timestamp=datetime(2026, 1, 1)), EncodeError),
+        (ChatCompletionResponse(choices=[{"a": object()}]), TypeError),
+        (Envelope(), TypeError),
+    ],
+    ids=["lone surrogate", "no offset", "object", "envelope"],
+)
+def test_an_error_of_the_codec_gets_the_records_number(
+    stream: ModuleType, codec: ModuleType, bad: Any, error: Any
+) -> None:
+    with pytest.raises(error) as alone:
+        codec.encode(bad)
+    with pytest.raises(error) as caught:
+        stream.encode([*COSTS[:2], bad])
+    assert str(caught.value) == f"record 3: {alone.value}"
+    text = "".join(traceback.format_exception(caught.value))
+    assert text.count("Error: ") == 1
+
+
+@framings
+def test_what_the_iterable_raises_passes_through(stream: ModuleType, codec: ModuleType) -> None:
+    def failing() -> Iterator[Any]:
+        yield COSTS[0]
+        raise TypeError("mine")  # noqa: EM101
+
+    with pytest.raises(TypeError, match=r"^mine$"):
+        stream.encode(failing())
+
+
+@framings
+def test_a_released_view_is_the_callers_mistake(stream: ModuleType, codec: ModuleType) -> None:
+    view = memoryview(b"{}")
+    view.release()
+    for items in ([view], [COSTS[0], view]):
+        with pytest.raises(ValueError, match="released"):
+            stream.encode(items)
+
+
+@text_framings
+@pytest.mark.parametrize("blank", [b"", b" ", b"\t\r", b"\n", b" \r\n "])
+def test_a_blank_message_is_an_encode_error(stream: ModuleType, blank: bytes) -> None:
+    for message in (blank, memoryview(blank)):
+        with pytest.raises(EncodeError, match=r"^record 2: a blank message is no record$"):
+            stream.encode([b"{}", message])
+
+
+@text_framings
+def test_a_message_of_other_space_is_written(stream: ModuleType) -> None:
+    assert stream.encode([b"\x0b", b"{}"]) == framed(stream, b"\x0b", b"{}")
+
+
+# Line breaks
+
+
+@text_framings
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, msgspec.Raw])
+def test_a_message_spread_over_lines_reads_back_the_same(stream: ModuleType, end: bytes, kind: Any) -> None:
+    message = b'{%b  "cost": 1.00,%b"cost": 2,%b"a": "\\n"}%b' % (end, end, end, end)
+    (back,) = read(stream, stream.encode([kind(message)]))
+    assert b"".join(back.split()) == b"".join(message.split())
+
+
+@text_framings
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_a_record_that_holds_a_view_with_line_breaks_is_still_one(stream: ModuleType, end: bytes) -> None:
+    record = ChatCompletionResponse(choices=[{"a": msgspec.Raw(b"[" + end + b"1]")}])
+    back = read(stream, stream.encode([COSTS[0], record, COSTS[1]]), ChatCompletionResponse)
+    assert back == [COSTS[0], ChatCompletionResponse(choices=[{"a": [1]}]), COSTS[1]]
+
+
+def test_an_event_has_a_line_of_data_for_each_line_of_the_message() -> None:
+    assert sse.encode([b"a\nb\r\nc\rd", b"{}"]) == b"data: a\ndata: b\ndata: c\ndata: d\n\ndata: {}\n\n"
+
+
+def test_a_line_is_json_without_white_space_where_the_message_had_line_breaks() -> None:
+    assert ndjson.encode([b'{\n  "a" : 1.0E+2,\r\n "b": "x  y"}\n', b'{ "c": 1}']) == (
+        b'{"a":1.0E+2,"b":"x  y"}\n{ "c": 1}\n'
+    )
+
+
+@pytest.mark.parametrize(
+    "message", [b"{}\n{}", b'"a\nb"', b"[1,\n]", b"{\n", b"secret\n1", b"[" * 1_000_000 + b"\n"], ids=named
+)
+def test_what_is_no_json_cannot_be_put_on_one_line(message: bytes) -> None:
+    with pytest.raises(EncodeError, match=r"^record 2: line breaks in what is not JSON: ") as caught:
+        ndjson.encode([b"{}", message])
+    assert isinstance(caught.value.__cause__, DecodeError)
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
+numbers = st.from_regex(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,9})?([eE][+-]?[0-9]{1,2})?", fullmatch=True)
+strings = texts.map(lambda text: msgspec.json.encode(text).decode()) | st.sampled_from(
+    [r'"\u00e9\/"', r'"\"\\ : , \n"', '"  a  "', '"\u2028"']
+)
+scalars = (numbers | strings | st.sampled_from(["true", "false", "null"])).map(lambda token: [token])
+
+
+def listing(opening: str, parts: list[list[str]], closing: str) -> list[str]:
+    """Return the tokens of a list or an object."""
+    separated = [token for part in parts for token in (",", *part)]
+    return [opening, *separated[1:], closing]
+
+
+tokens = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda parts: listing("[", parts, "]"))
+        | st.lists(st.tuples(st.sampled_from(['"a"', '"b"', '" "']), inner), max_size=3).map(
+            lambda members: listing("{", [[key, ":", *value] for key, value in members], "}")
+        )
+    ),
+    max_leaves=10,
+)
+spaces = st.text(" \t\r\n", max_size=3)
+
+
+@given(message=tokens, data=st.data())
+def test_only_white_space_between_tokens_changes_when_a_message_is_put_on_one_line(
+    message: list[str], data: st.DataObject
+) -> None:
+    spread = "\n" + "".join(token + data.draw(spaces) for token in message)
+    assert ndjson.encode([spread.encode()]) == "".join(message).encode() + b"\n"
+
+
+@given(messages=st.lists(st.lists(st.sampled_from([b"{}", b"\r", b"\n", b"\xff", b" ", b":", b"[DONE]"])), max_size=4))
+@example(messages=[[b"{}", b"\n"], [b"\n", b"{}"]])
+def test_an_event_reads_back_as_its_message(messages: list[list[bytes]]) -> None:
+    whole = [message for parts in messages if (message := b"".join(parts)).strip() not in (b"", b"[DONE]")]
+    expected = [re.sub(rb"\r\n?", b"\n", message) for message in whole]
+    assert read(sse, sse.encode(whole)) == expected
+
+
+@given(parts=st.lists(st.sampled_from([b"{", b"}", b"data:", b"data: ", b"\r", b"\n", b"\xff", b"[DONE]", b" "])))
+def test_what_was_read_as_bytes_can_be_framed_again(parts: list[bytes]) -> None:
+    for stream, end in ((ndjson, b""), (sse, b"\n\ndata: [DONE]\n\n")):
+        messages = stream.StreamDecoder(bytes).feed(b"".join(parts) + end)
+        # The reader takes one "\r" off a line's end.
+        assert read(stream, stream.encode(messages)) == [
+            message.removesuffix(b"\r") if stream is ndjson else message for message in messages
+        ]
+
+
+@pytest.mark.parametrize("done", [b"[DONE]", b" [DONE]\t", b"[DONE]\n", b"\r\n[DONE]"])
+def test_an_event_that_would_end_the_stream_is_an_encode_error(done: bytes) -> None:
+    for message in (done, memoryview(done)):
+        with pytest.raises(EncodeError, match=r"^record 2: \[DONE\] would end the stream$"):
+            sse.encode([COSTS[0], message])
+
+
+# Frames
+
+
+def test_an_empty_frame_is_an_encode_error() -> None:
+    with pytest.raises(EncodeError, match=r"^record 2: an empty message is no record$"):
+        frames.encode([COSTS[0], b""])
+
+
+def test_a_message_longer_than_a_frame_can_be_is_an_encode_error() -> None:
+    with pytest.raises(EncodeError, match=r"^record 2: 4294967296 bytes are longer than a frame can be$"):
+        frames.encode([COSTS[0], bytes(2**32)])  # zeroed pages that nobody touches
+
+
+def test_the_longest_that_a_length_can_say_is_written() -> None:
+    class Longest(bytes):
+        """As long as it says, without the memory that this takes."""
+
+        def __len__(self) -> int:
+            return 2**32 - 1
+
+    assert frames.encode([Longest(b"x")]) == b"\xff\xff\xff\xffx"
+
+
+# KEEP_ALIVE and END
+
+
+@framings
+def test_readers_skip_keep_alives(stream: ModuleType, codec: ModuleType) -> None:
+    whole = stream.KEEP_ALIVE + stream.encode(COSTS[:1]) + stream.KEEP_ALIVE * 2 + stream.encode(COSTS[1:])
+    assert read(stream, whole, ChatCompletionResponse) == COSTS
+
+
+def test_events_alone_have_an_end() -> None:
+    assert (ndjson.END, frames.END, sse.END) == (b"", b"", b"data: [DONE]\n\n")
+
+
+# iter_encode and aiter_encode
+
+
+async def each(items: Iterable[Any]) -> AsyncIterator[Any]:
+    for item in items:
+        yield item
+
+
+async def collected(chunks: AsyncIterator[bytes], seen: list[bytes]) -> None:
+    async for chunk in chunks:
+        seen.append(chunk)
+
+
+def written(stream: ModuleType, items: Iterable[Any], seen: list[bytes]) -> None:
+    seen.extend(stream.iter_encode(items))
+
+
+def awritten(stream: ModuleType, items: Iterable[Any], seen: list[bytes]) -> None:
+    asyncio.run(collected(stream.aiter_encode(each(items)), seen))
+
+
+both = pytest.mark.parametrize("write", [written, awritten], ids=["iter_encode", "aiter_encode"])
+
+
+@framings
+@both
+def test_each_item_is_one_chunk_and_the_end_follows(stream: ModuleType, codec: ModuleType, write: Any) -> None:
+    seen: list[bytes] = []
+    message = codec.encode(COSTS[1])
+    write(stream, [COSTS[0], message, [COSTS[2], msgspec.Raw(message)], bytearray(message)], seen)
+    chunks = [[COSTS[0]], [message], [COSTS[2], message], [message]]
+    assert seen == [*map(stream.encode, chunks), *filter(None, [stream.END])]
+
+
+@framings
+@both
+@pytest.mark.parametrize("items", [[], [[]], [[], []]])
+def test_an_item_that_holds_nothing_is_no_chunk(stream: ModuleType, codec: ModuleType, write: Any, items: Any) -> None:
+    seen: list[bytes] = []
+    write(stream, items, seen)
+    assert b"".join(seen) == stream.END
+    assert all(seen)
+
+
+@framings
+@both
+@pytest.mark.parametrize("bad", ["{}", 5, {}, None, (COSTS[0],), [[COSTS[0]]], ["{}"]], ids=repr)
+def test_an_item_of_another_type_is_rejected_with_the_number_of_its_record(
+    stream: ModuleType, codec: ModuleType, write: Any, bad: Any
+) -> None:
+    seen: list[bytes] = []
+    with pytest.raises(TypeError, match=r"^record 4: expected a record"):
+        write(stream, [COSTS[0], [], COSTS[1:3], bad, COSTS[0]], seen)
+    assert seen == [stream.encode(COSTS[:1]), stream.encode(COSTS[1:3])]
+
+
+@framings
+@both
+def test_records_are_numbered_through_all_items(stream: ModuleType, codec: ModuleType, write: Any) -> None:
+    seen: list[bytes] = []
+    with pytest.raises(EncodeError, match=r"^record 6: timestamp has no offset$"):
+        write(stream, [COSTS[0], COSTS[:3], [COSTS[0], ChatCompletionResponse(timestamp=datetime(2026, 1, 1))]], seen)
+    assert len(seen) == 2
+
+
+@framings
+@both
+def test_the_number_of_a_bad_message_counts_all_records_too(stream: ModuleType, codec: ModuleType, write: Any) -> None:
+    with pytest.raises(EncodeError, match=r"^record 4: an? (blank|empty) message"):
+        write(stream, [COSTS[:2], [b"1", b""]], [])
+
+
+@framings
+@both
+def test_the_end_never_follows_an_exception(stream: ModuleType, codec: ModuleType, write: Any) -> None:
+    def failing() -> Iterator[Any]:
+        yield COSTS[0]
+        raise ConnectionError
+
+    seen: list[bytes] = []
+    with pytest.raises(ConnectionError):
+        write(stream, failing(), seen)
+    assert seen == [stream.encode(COSTS[:1])]
+
+
+@framings
+def test_an_iterator_is_over_after_an_exception(stream: ModuleType, codec: ModuleType) -> None:
+    chunks = stream.iter_encode([Envelope(), COSTS[0]])
+    with pytest.raises(TypeError):
+        next(chunks)
+    assert list(chunks) == []
+
+
+@framings
+def test_a_chunk_comes_before_the_next_item_is_asked_for(stream: ModuleType, codec: ModuleType) -> None:
+    asked: list[int] = []
+
+    def source() -> Iterator[Any]:
+        for number, record in enumerate(COSTS):
+            asked.append(number)
+            yield record
+
+    chunks = stream.iter_encode(source())
+    for number, record in enumerate(COSTS):
+        assert next(chunks) == stream.encode([record])
+        assert asked == [*range(number + 1)]
+
+
+@framings
+def test_a_chunk_comes_while_the_next_item_is_waited_for(stream: ModuleType, codec: ModuleType) -> None:
+    async def main() -> None:
+        items: asyncio.Queue[Any] = asyncio.Queue()
+
+        async def source() -> AsyncIterator[Any]:
+            while (item := await items.get()) is not None:
+                yield item
+
+        chunks = stream.aiter_encode(source())
+        for record in COSTS:
+            items.put_nowait(record)
+            assert await chunks.__anext__() == stream.encode([record])
+        items.put_nowait(None)
+        assert [chunk async for chunk in chunks] == [stream.END] * bool(stream.END)
+
+    asyncio.run(main())
+
+
+@framings
+def test_a_list_may_be_used_again_once_its_chunk_came(stream: ModuleType, codec: ModuleType) -> None:
+    batch: list[Any] = []
+
+    def source() -> Iterator[list[Any]]:
+        for record in [*COSTS, Envelope()]:
+            batch[:] = [record]
+            yield batch
+
+    seen: list[bytes] = []
+    with pytest.raises(TypeError, match=r"^record 6: "):
+        for chunk in stream.iter_encode(source()):
+            seen.append(chunk)
+            batch.clear()
+    assert seen == [stream.encode([record]) for record in COSTS]
+
+
+@framings
+@pytest.mark.parametrize(
+    "bad", [COSTS, b"{}", "{}", {}, COSTS[0], None, iter(COSTS)], ids=lambda bad: type(bad).__name__
+)
+def test_what_is_not_async_is_rejected_at_once(stream: ModuleType, codec: ModuleType, bad: Any) -> None:
+    message = rf"^expected an async iterable of .*, got {type(bad).__name__}: iter_encode takes others$"
+    with pytest.raises(TypeError, match=message):
+        stream.aiter_encode(bad)
+
+
+@framings
+@pytest.mark.parametrize("name", ["encode", "iter_encode"])
+def test_what_is_async_is_rejected_at_once(stream: ModuleType, codec: ModuleType, name: str) -> None:
+    with pytest.raises(TypeError, match=r"got async_generator: aiter_encode takes async ones$"):
+        getattr(stream, name)(each(COSTS))
+
+
+class Source:
+    """An async generator of records that notes when it was closed, which takes it a moment."""
+
+    def __init__(self, *items: Any) -> None:
+        self.items = items
+        self.closed = False
+
+    async def records(self) -> AsyncIterator[Any]:
+        try:
+            for item in self.items:
+                if item is ...:
+                    await asyncio.Event().wait()
+                yield item
+        finally:
+            await asyncio.sleep(0)
+            self.closed = True
+
+
+@framings
+def test_a_reader_that_leaves_early_closes_the_source_before_it_goes_on(stream: ModuleType, codec: ModuleType) -> None:
+    async def main() -> None:
+        source = Source(*COSTS)
+        records = source.records()
+        chunks = stream.aiter_encode(records)
+        await chunks.__anext__()
+        await chunks.aclose()
+        assert source.closed
+
+    asyncio.run(main())
+
+
+@framings
+def test_an_item_that_cannot_be_written_closes_the_source_too(stream: ModuleType, codec: ModuleType) -> None:
+    async def main() -> None:
+        source = Source(Envelope(), *COSTS)
+        records = source.records()
+        with pytest.raises(TypeError):
+            await stream.aiter_encode(records).__anext__()
+        assert source.closed
+
+    asyncio.run(main())
+
+
+@framings
+def test_a_source_that_is_no_generator_can_be_read_on_after_an_error(stream: ModuleType, codec: ModuleType) -> None:
+    class Records:
+        """Gives what it has, one by one."""
+
+        def __init__(self) -> None:
+            self.items = iter([Envelope(), COSTS[0]])
+
+        def __aiter__(self) -> Records:
+            return self
+
+        async def __anext__(self) -> Any:
+            for item in self.items:
+                return item
+            raise StopAsyncIteration
+
+    async def main() -> None:
+        records = Records()
+        with pytest.raises(TypeError):
+            await stream.aiter_encode(records).__anext__()
+        assert await stream.aiter_encode(records).__anext__() == stream.encode(COSTS[:1])
+
+    asyncio.run(main())
+
+
+@framings
+def test_cancelling_reaches_the_source(stream: ModuleType, codec: ModuleType) -> None:
+    async def main() -> None:
+        source = Source(COSTS[0], ...)
+        chunks = stream.aiter_encode(source.records())
+        await chunks.__anext__()
+        waiting = asyncio.ensure_future(chunks.__anext__())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert source.closed
+        assert [chunk async for chunk in chunks] == []
+
+    asyncio.run(main())
+
+
+@framings
+def test_what_one_framing_read_in_batches_another_writes(stream: ModuleType, codec: ModuleType) -> None:
+    many = [COSTS[:2], COSTS[2:]]
+    chunks = [stream.encode(batch) for batch in many] + [stream.END] * bool(stream.END)
+    decoder = stream.StreamDecoder(msgspec.Raw)
+    batches = [records for chunk in chunks if (records := decoder.feed(chunk))]
+    assert [*stream.iter_encode(batches)] == chunks
