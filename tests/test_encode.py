@@ -6,6 +6,7 @@ import asyncio
 import re
 import traceback
 from collections import deque
+from collections.abc import AsyncIterator, Iterator
 from datetime import date, datetime, time, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,14 @@ import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from typing_extensions import assert_type
 
 from chatcodec import ChatCompletionResponse, DecodeError, EncodeError, Envelope, frames, json, msgpack, ndjson, sse
 
 from .wire import CASES, records, texts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import Iterable
     from types import ModuleType
 
 FRAMINGS = [(ndjson, json), (frames, msgpack), (sse, json)]
@@ -603,7 +605,9 @@ def test_a_source_that_is_no_generator_can_be_read_on_after_an_error(stream: Mod
         records = Records()
         with pytest.raises(TypeError):
             await stream.aiter_encode(records).__anext__()
-        assert await stream.aiter_encode(records).__anext__() == stream.encode(COSTS[:1])
+        seen: list[bytes] = []
+        await collected(stream.aiter_encode(records), seen)
+        assert b"".join(seen) == stream.encode(COSTS[:1]) + stream.END
 
     asyncio.run(main())
 
@@ -632,3 +636,13 @@ def test_what_one_framing_read_in_batches_another_writes(stream: ModuleType, cod
     decoder = stream.StreamDecoder(msgspec.Raw)
     batches = [records for chunk in chunks if (records := decoder.feed(chunk))]
     assert [*stream.iter_encode(batches)] == chunks
+
+
+def test_types() -> None:
+    mixed: list[ChatCompletionResponse | bytes] = [Priced(), b"{}"]
+    batches = [[msgspec.Raw(b"{}")], [msgspec.Raw(b"[]")]]
+    assert_type(ndjson.encode(mixed), bytes)
+    assert_type(ndjson.iter_encode(mixed), Iterator[bytes])
+    assert_type(sse.iter_encode(batches), Iterator[bytes])
+    assert_type(frames.aiter_encode(each(batches)), AsyncIterator[bytes])
+    assert_type(sse.END + frames.KEEP_ALIVE, bytes)

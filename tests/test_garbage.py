@@ -73,3 +73,11 @@ def test_a_list_of_many_records_does(stream: ModuleType) -> None:
     feed = partial(stream.StreamDecoder().feed, stream.encode(MANY))
     kept: list[Any] = []  # CPython without the GIL collects only once memory has grown
     assert collections(lambda: kept.extend(feed())) > 0
+
+
+@pytest.mark.parametrize("stream", [ndjson, frames, sse])
+def test_writing_small_records_never_wakes_the_collector(stream: ModuleType) -> None:
+    (message,) = {*map((msgpack if stream is frames else json).encode, MANY)}
+    for many in (MANY, [message] * len(MANY), [*MANY, message]):
+        assert collections(partial(stream.encode, many)) == 0
+        assert collections(lambda: deque(stream.iter_encode(many), maxlen=0)) == 0
