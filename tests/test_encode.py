@@ -328,10 +328,10 @@ def test_an_event_reads_back_as_its_message(messages: list[list[bytes]]) -> None
     assert read(sse, sse.encode(whole)) == expected
 
 
-@given(parts=st.lists(st.sampled_from([b"{", b"}", b"data:", b"data: ", b"\r", b"\n", b"\xff", b"[DONE]", b" "])))
+@given(parts=st.lists(st.sampled_from([b"{", b"}", b"data:", b"data: ", b"\r", b"\n", b"\xff", b"x", b" "])))
 def test_what_was_read_as_bytes_can_be_framed_again(parts: list[bytes]) -> None:
     for stream, end in ((ndjson, b""), (sse, b"\n\ndata: [DONE]\n\n")):
-        messages = stream.StreamDecoder(bytes).feed(b"".join(parts) + end)
+        messages = stream.StreamDecoder(bytes, on_error=bool).feed(b"".join(parts) + end)
         # The reader takes one "\r" off a line's end.
         assert read(stream, stream.encode(messages)) == [
             message.removesuffix(b"\r") if stream is ndjson else message for message in messages
