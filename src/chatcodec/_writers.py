@@ -44,8 +44,6 @@ def encode_messages(records: list[Any]) -> list[bytes]:
 
 def listed(records: Iterable[Any]) -> list[Any]:
     """Return `records` as a list. Raises `TypeError` for what is no collection of records or messages."""
-    if type(records) is list:
-        return records
     _check(records, "an iterable of records or messages")
     return [*records]
 

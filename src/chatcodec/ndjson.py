@@ -287,7 +287,7 @@ def encode(records: Iterable[Struct | Message]) -> bytes:
     >>> encode([ChatCompletionResponse(cost=0.25), b'{"cost":1.00}', b'{\n  "cost": 2.00\n}'])
     b'{"cost":0.25}\n{"cost":1.00}\n{"cost":2.00}\n'
     """
-    return _encode(listed(records), 1)
+    return _encode(records if type(records) is list else listed(records), 1)
 
 
 def _encode(items: list[Any], first: int) -> bytes:

@@ -351,7 +351,7 @@ def encode(records: Iterable[Struct | Message]) -> bytes:
     >>> encode([ChatCompletionResponse(cost=0.25), b'{\n"cost":1.00}']) + END
     b'data: {"cost":0.25}\n\ndata: {\ndata: "cost":1.00}\n\ndata: [DONE]\n\n'
     """
-    return _encode(listed(records), 1)
+    return _encode(records if type(records) is list else listed(records), 1)
 
 
 def _encode(items: list[Any], first: int) -> bytes:
