@@ -7,24 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
+from chatcodec import DecodeError, EncodeError, json, msgpack, transcode
 
-import chatcodec
-from chatcodec import ChatCompletionResponse, DecodeError, EncodeError, Envelope, json, msgpack, transcode
-
-from .test_stream import cut, outcome, outcome_of_callback, sorted_out
+from .support import EVENTS, FRAMES, LINES, TYPES, cut, errors_last, errors_of, outcome, outcome_of_callback, pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
 
+    from .support import Framing
+
 CORPUS = Path(__file__).parent / "corpus"
 FOUND = CORPUS / "found.txt"  # what the fuzzer kept: one input a line, in hexadecimal
 
-TYPES = [ChatCompletionResponse, Envelope, msgspec.Raw, bytes]
 TRANSCODERS = {json: transcode.json_to_msgpack, msgpack: transcode.msgpack_to_json}
 OTHER = {json: msgpack, msgpack: json}
-STREAM = {json: chatcodec.ndjson, msgpack: chatcodec.frames}
+FRAMINGS_OF = {json: [LINES, EVENTS], msgpack: [FRAMES]}
 
 
 @dataclass(frozen=True)
@@ -105,14 +103,14 @@ def check_same(one: object, other: object) -> None:
     assert repr(one) == repr(other)
 
 
-def check_stream(stream: ModuleType, data: bytes, places: list[int], limit: int | None = None) -> None:
+def check_stream(framing: Framing, data: bytes, places: list[int], limit: int | None = None) -> None:
     """Decode `data` as a stream of every type, and check that its cuts do not matter and its errors say their place."""
     for type in TYPES:
         options = {"type": type, "max_record_bytes": limit}
-        seen = outcome(stream, [data], **options)
-        check_same(outcome(stream, cut(data, places), **options), seen)
-        check_same(outcome(stream, [data[at : at + 1] for at in range(len(data))], **options), seen)
-        check_same(outcome_of_callback(stream, cut(data, places), **options), sorted_out(seen))
-        errors = [item for item in seen if isinstance(item, tuple) and item[0] == "bad"]
-        assert sorted({(index, offset) for _, _, index, offset, *_ in errors}) == [error[2:4] for error in errors]
-        assert all(len(error[5]) <= min(1024, limit or 1024) for error in errors)
+        seen = outcome(framing, [data], **options)
+        check_same(outcome(framing, cut(data, places), **options), seen)
+        check_same(outcome(framing, pieces(data, 1), **options), seen)
+        check_same(outcome_of_callback(framing, cut(data, places), **options), errors_last(seen))
+        found = [error[2:4] for error in errors_of(seen) if error.kind != "incomplete"]
+        assert sorted(set(found)) == found
+        assert all(len(error.data) <= min(1024, limit or 1024) for error in errors_of(seen))

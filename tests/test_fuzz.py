@@ -13,11 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from .hostility import check_message, check_stream, saved_messages
-from .test_stream import streams, streams_of
+from .support import framings, streams_of
 from .wire import CODECS, hostile
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from .support import Framing
 
 pytestmark = pytest.mark.slow
 
@@ -43,12 +45,10 @@ def test_thousands_of_hostile_messages_pass_every_check(codec: ModuleType, data:
     check_message(codec, message)
 
 
-@streams
+@framings
 @settings(max_examples=2000, deadline=None, suppress_health_check=SLOW_IS_FINE)
 @given(data=st.data())
-def test_thousands_of_hostile_streams_pass_every_check(
-    stream: ModuleType, codec: ModuleType, data: st.DataObject
-) -> None:
-    whole = data.draw(streams_of(stream, codec))
+def test_thousands_of_hostile_streams_pass_every_check(framing: Framing, data: st.DataObject) -> None:
+    whole = data.draw(streams_of(framing))
     places = data.draw(st.lists(st.integers(0, len(whole)), max_size=5))
-    check_stream(stream, whole, places, data.draw(st.none() | st.integers(1, 60)))
+    check_stream(framing, whole, places, data.draw(st.none() | st.integers(1, 60)))

@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatcodec import ChatCompletionResponse, Envelope, RecordError, frames, json, msgpack, ndjson, sse
+from chatcodec import ChatCompletionResponse, Envelope, json, msgpack
+
+from .support import framings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
+
+    from .support import Framing
 
 RECORD = ChatCompletionResponse(generation_id="g-1", choices=[{"delta": {"text": "x"}}] * 3, cost=0.25)
 # Twice as many as the collector lets pass, so that records of them wake it.
@@ -46,16 +50,16 @@ def test_peek_and_patch_never_wake_the_collector(codec: ModuleType) -> None:
     assert collections(lambda: [None for _ in range(100) if codec.patch(body, session_id="s-1", cost=None)]) == 0
 
 
-@pytest.mark.parametrize("stream", [ndjson, frames, sse])
+@framings
 @pytest.mark.parametrize("type", [Envelope, bytes])
-def test_streams_of_envelopes_and_bytes_never_wake_the_collector(stream: ModuleType, type: Any) -> None:
-    feed = partial(stream.StreamDecoder(type).feed, stream.encode(MANY))
+def test_streams_of_envelopes_and_bytes_never_wake_the_collector(framing: Framing, type: Any) -> None:
+    feed = partial(framing.stream.StreamDecoder(type).feed, framing.encoded(*MANY))
     feed()
     assert collections(feed) == 0
 
 
-@pytest.mark.parametrize("stream", [ndjson, frames, sse])
-def test_an_iterator_over_streamed_records_never_wakes_the_collector(stream: ModuleType) -> None:
+@framings
+def test_an_iterator_over_small_records_never_wakes_the_collector(framing: Framing) -> None:
     delta = ChatCompletionResponse(
         timestamp=datetime(2026, 1, 1, tzinfo=timezone.utc),
         generation_id="gen-0123456789",
@@ -63,21 +67,21 @@ def test_an_iterator_over_streamed_records_never_wakes_the_collector(stream: Mod
         choices=[{"index": 0, "delta": {"role": "assistant", "content": " word"}, "finishReason": None}],
         stream=True,
     )
-    whole = stream.encode([delta] * 4000)
-    told: list[RecordError] = []  # where events have no clean end
-    assert collections(lambda: deque(stream.iter_decode([whole], on_error=told.append), maxlen=0)) == 0
+    whole = framing.encoded(*[delta] * 4000) + framing.end
+    for iterate in (framing.stream.iter_decode, framing.stream.iter_batches):
+        assert collections(lambda: deque(iterate([whole]), maxlen=0)) == 0
 
 
-@pytest.mark.parametrize("stream", [ndjson, frames, sse])
-def test_a_list_of_many_records_does(stream: ModuleType) -> None:
-    feed = partial(stream.StreamDecoder().feed, stream.encode(MANY))
+@framings
+def test_a_list_of_many_records_wakes_the_collector(framing: Framing) -> None:
+    feed = partial(framing.stream.StreamDecoder().feed, framing.encoded(*MANY))
     kept: list[Any] = []  # CPython without the GIL collects only once memory has grown
     assert collections(lambda: kept.extend(feed())) > 0
 
 
-@pytest.mark.parametrize("stream", [ndjson, frames, sse])
-def test_writing_small_records_never_wakes_the_collector(stream: ModuleType) -> None:
-    (message,) = {*map((msgpack if stream is frames else json).encode, MANY)}
+@framings
+def test_writing_small_records_never_wakes_the_collector(framing: Framing) -> None:
+    (message,) = {*map(framing.codec.encode, MANY)}
     for many in (MANY, [message] * len(MANY), [*MANY, message]):
-        assert collections(partial(stream.encode, many)) == 0
-        assert collections(lambda: deque(stream.iter_encode(many), maxlen=0)) == 0
+        assert collections(partial(framing.stream.encode, many)) == 0
+        assert collections(lambda: deque(framing.stream.iter_encode(many), maxlen=0)) == 0

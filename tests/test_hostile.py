@@ -1,19 +1,20 @@
-"""Hostile bytes: only ours come out, memory stays in proportion, and work grows no faster than the input."""
+"""Hostile bytes: only ours come out, and memory stays in proportion."""
 
 from __future__ import annotations
 
 import tracemalloc
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from chatcodec import ChatCompletionResponse, DecodeError, RecordError, json, msgpack, ndjson
+from chatcodec import ChatCompletionResponse, DecodeError, json, msgpack
 
-from .hostility import STREAM, TRANSCODERS, TYPES, asked, check_message, check_stream, found_inputs, saved_messages
+from .hostility import FRAMINGS_OF, TRANSCODERS, asked, check_message, check_stream, found_inputs, saved_messages
 from .oddities import odd_record
-from .test_stream import BAD, KEEP_ALIVE, cut, framed, outcome, streams, work
+from .reference import expected
+from .support import LINES, TYPES, Bad, cut, errors_of, framings, outcome, work
 from .wire import CODECS, nested
 
 if TYPE_CHECKING:
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from .hostility import Message
+    from .support import Framing
 
 codecs = pytest.mark.parametrize("codec", CODECS, ids=["json", "msgpack"])
 SAVED = list(saved_messages())
 saved = pytest.mark.parametrize("message", SAVED, ids=[f"{one.codec.__name__[10:]}: {one.name}" for one in SAVED])
 GOOD = ChatCompletionResponse(session_id="good")
-MIB = 1024 * 1024
 SAMPLE = Path(__file__).parent / "data"
 
 
@@ -40,33 +41,33 @@ def test_every_function_does_with_a_message_what_the_corpus_says(message: Messag
 
 @saved
 def test_a_hostile_message_in_a_stream_harms_no_other(message: Message) -> None:
-    stream = STREAM[message.codec]
-    good = stream.encode([GOOD])
-    whole = good + framed(stream, message.data) + good
-    check_stream(stream, whole, [len(good), len(good) + 1, len(whole) - 1])
-    seen = outcome(stream, [whole])
-    assert seen[0] == seen[-1] == GOOD
-    if b"\n" not in message.data and message.data.strip():
-        errors = [item for item in seen if isinstance(item, tuple)]
-        assert (len(seen), len(errors)) == (3, message.verdict[0] == "n")
+    for framing in FRAMINGS_OF[message.codec]:
+        good = framing.encoded(GOOD)
+        whole = good + framing.frame(message.data) + good + framing.end
+        check_stream(framing, whole, [len(good), len(good) + 1, len(whole) - 1])
+        seen = outcome(framing, [whole])
+        assert seen[0] == seen[-1] == GOOD
+        if not {*b"\r\n"} & {*message.data} and message.data.strip():
+            assert (len(seen), len(errors_of(seen))) == (3, message.verdict[0] == "n")
 
 
-@streams
-def test_the_whole_corpus_as_one_stream_is_cut_anywhere(stream: ModuleType, codec: ModuleType) -> None:
+@framings
+def test_the_whole_corpus_as_one_stream_is_cut_anywhere(framing: Framing) -> None:
     random = Random(1)
-    pieces = [framed(stream, message.data) for message in SAVED if message.codec is codec]
+    pieces = [framing.frame(message.data) for message in SAVED if message.codec is framing.codec]
     for limit in (None, 10):
         random.shuffle(pieces)
         whole = b"".join(pieces)
-        check_stream(stream, whole, random.choices(range(len(whole)), k=50), limit)
+        check_stream(framing, whole, random.choices(range(len(whole)), k=50), limit)
 
 
 @pytest.mark.parametrize("codec", CODECS, ids=["json", "msgpack"])
 def test_what_the_fuzzer_kept_passes_every_check(codec: ModuleType) -> None:
     for data in found_inputs():
         check_message(codec, data)
-        check_stream(STREAM[codec], data, [len(data) // 2, len(data) // 3])
-        check_stream(STREAM[codec], data, [len(data) // 2], limit=8)
+        for framing in FRAMINGS_OF[codec]:
+            check_stream(framing, data, [len(data) // 2, len(data) // 3])
+            check_stream(framing, data, [len(data) // 2], limit=8)
 
 
 # Mutations of real records
@@ -109,17 +110,17 @@ def test_damaged_records_raise_ours_or_nothing(codec: ModuleType) -> None:
         check_message(codec, damaged(random, message))
 
 
-@streams
-def test_damaged_streams_are_cut_anywhere(stream: ModuleType, codec: ModuleType) -> None:
+@framings
+def test_damaged_streams_are_cut_anywhere(framing: Framing) -> None:
     random = Random(4)
-    messages = [message for message in real_messages(codec) if len(message) < 500]
+    messages = [message for message in real_messages(framing.codec) if len(message) < 500]
     for _ in range(40):
-        whole = damaged(random, framed(stream, *random.sample(messages, 4)))
+        whole = damaged(random, framing.framed(*random.sample(messages, 4)))
         limit = random.choice([None, None, 50, 300])
-        check_stream(stream, whole, random.choices(range(len(whole) + 1), k=6), limit)
+        check_stream(framing, whole, random.choices(range(len(whole) + 1), k=6), limit)
 
 
-# Long lines, which are decoded many at a time: what stands on a line, and what is spread over lines
+# Long lines: what stands on a line, and what is spread over lines
 
 PADDING = b'"x":"' + b"a" * 1500 + b'"'
 LONG_PIECES = [
@@ -138,21 +139,13 @@ LONG_PIECES = [
 ]
 
 
-def line_by_line(whole: bytes) -> list[Any]:
-    """Return the record of each line, or ``None`` for a line that is none."""
-    lines = [line for line in whole.split(b"\n") if line.strip(b" \t\r")]
-    return [asked(json.decode, line.removesuffix(b"\r"))[1] for line in lines]
-
-
 @pytest.mark.parametrize("seed", range(30))
 def test_a_line_is_a_record_also_where_lines_are_long(seed: int) -> None:
     random = Random(seed)
     whole = b"".join(random.choices(LONG_PIECES, k=40))
-    expected = line_by_line(whole)
     for count in (0, 3, 40, 200):
         chunks = cut(whole, random.choices(range(len(whole) + 1), k=count))
-        seen = outcome(ndjson, chunks)
-        assert [None if isinstance(item, tuple) else item for item in seen] == expected
+        assert outcome(LINES, chunks) == expected(LINES, whole, ChatCompletionResponse)
 
 
 # Nesting
@@ -173,13 +166,12 @@ def test_nesting_of_a_million_is_a_decode_error_everywhere(codec: ModuleType) ->
             read(data)
 
 
-@streams
-def test_and_in_a_stream_it_is_one_bad_record(stream: ModuleType, codec: ModuleType) -> None:
-    good = stream.encode([GOOD])
-    whole = good + framed(stream, nested(codec, 1_000_000)) + good
+@framings
+def test_nesting_of_a_million_in_a_stream_is_one_bad_record(framing: Framing) -> None:
+    whole = framing.encoded(GOOD) + framing.frame(nested(framing.codec, 1_000_000)) + framing.encoded(GOOD)
     for type in TYPES[:3]:
-        seen = outcome(stream, [whole], type=type)
-        assert [isinstance(item, tuple) and item[0] == "bad" for item in seen] == [False, True, False]
+        seen = outcome(framing, [whole + framing.end], type=type)
+        assert [isinstance(item, Bad) for item in seen] == [False, True, False]
 
 
 # Memory
@@ -224,93 +216,7 @@ def test_the_smallest_values_take_memory_in_proportion(codec: ModuleType, messag
     assert peak_of(lambda: codec.patch(message, cost=1.0)) < 2 * len(message) + 1024
 
 
-@streams
-@pytest.mark.parametrize("size", [1024, 65536, MIB])
-def test_a_record_without_end_is_not_held(stream: ModuleType, codec: ModuleType, size: int) -> None:
-    errors: list[RecordError] = []
-    piece = b"x" * size
-
-    def read() -> None:
-        decoder = stream.StreamDecoder(max_record_bytes=MIB, on_error=errors.append)
-        decoder.feed(b"{" if stream is ndjson else b"\xff\xff\xff\xff")
-        for _ in range(32 * MIB // size):
-            assert decoder.feed(piece) == []
-            assert decoder.buffered <= MIB
-
-    assert peak_of(read) < 5 * MIB
-    assert [(error.index, error.offset) for error in errors] == [(1, 0)]
-
-
-@streams
-def test_errors_hold_little_however_many_they_are(stream: ModuleType, codec: ModuleType) -> None:
-    errors: list[RecordError] = []
-    bad = framed(stream, BAD[stream] + b" " * 100_000) * 10
-
-    def read() -> None:
-        decoder = stream.StreamDecoder(on_error=errors.append)
-        for _ in range(20):
-            decoder.feed(bad)
-
-    read()
-    del errors[:]
-    assert peak_of(read) < 200 * 3000 + 2 * len(bad)
-    assert len(errors) == 200
-
-
 # Work
-
-
-def drained(stream: ModuleType, chunks: list[bytes], limit: int | None = None) -> Callable[[], object]:
-    return lambda: outcome(stream, chunks, max_record_bytes=limit)
-
-
-def pieces(data: bytes, size: int) -> list[bytes]:
-    return [data[at : at + size] for at in range(0, len(data), size)]
-
-
-# Each attack by its name: the chunks of one that is `size` times as long as the smallest.
-ATTACKS: dict[str, Callable[[Any, int], list[bytes]]] = {
-    "bad records in one chunk": lambda stream, size: [framed(stream, BAD[stream]) * size],
-    "good and bad records by turns": lambda stream, size: [
-        (stream.encode([GOOD]) + framed(stream, BAD[stream])) * size
-    ],
-    "a bad record behind many good ones": lambda stream, size: [
-        (stream.encode([GOOD] * 50) + framed(stream, BAD[stream])) * (size // 50)
-    ],
-    "keep-alives in one chunk": lambda stream, size: [KEEP_ALIVE[stream] * size],
-    "keep-alives one by one": lambda stream, size: [KEEP_ALIVE[stream]] * size,
-    "keep-alives a byte at a time": lambda stream, size: pieces(KEEP_ALIVE[stream] * size, 1),
-    "records a byte at a time": lambda stream, size: pieces(stream.encode([GOOD]) * (size // 10), 1),
-    "bad records a byte at a time": lambda stream, size: pieces(framed(stream, BAD[stream]) * (size // 10), 1),
-    "a record without end in pieces": lambda _, size: [b"\x7f\0\0\0" * 10] * size,
-    "empty chunks": lambda stream, size: [stream.encode([GOOD])[:7], *[b""] * size],
-    "chunks that end in the next record's first bytes": lambda stream, size: pieces(stream.encode([GOOD]) * size, 27),
-    "byte order marks": lambda _, size: [b"\xef\xbb\xbf" * size + b"\n"],
-    "records too long by a byte": lambda stream, size: [framed(stream, b"x" * 101) * size],
-}
-
-
-@streams
-@pytest.mark.parametrize("limit", [None, 100])
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_work_grows_no_faster_than_what_is_sent(
-    stream: ModuleType, codec: ModuleType, attack: str, limit: int | None
-) -> None:
-    one, two = (work(drained(stream, ATTACKS[attack](stream, size), limit)) for size in (1000, 2000))
-    assert sum(two.values()) < 2.1 * sum(one.values()) + 100
-
-
-@streams
-def test_what_is_held_grows_in_place(stream: ModuleType, codec: ModuleType) -> None:
-    decoder = stream.StreamDecoder()
-    start = stream.encode([GOOD, ChatCompletionResponse(session_id="x" * 100_000)])[:-50_000]
-    assert decoder.feed(start) == [GOOD]
-    decoder.feed(b"y")  # it may be made ready to grow once
-    held = decoder._tail
-    for _ in range(100):
-        decoder.feed(b"yyy")
-    assert decoder._tail is held
-    assert decoder.buffered > len(start) - 50
 
 
 @codecs

@@ -26,7 +26,7 @@ import chatcodec
 from chatcodec import ChatCompletionResponse, DecodeError, frames, json, msgpack, ndjson
 
 from .oddities import EPOCH, MILLISECOND, odd_records
-from .test_stream import cut
+from .support import cut
 from .wire import UTC
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from chatcodec import DecodeError, EncodeError, ValidationError, frames, json, msgpack, ndjson, sse
 
-from .test_stream import work
+from .support import work
 from .wire import CASES, NOT_JSON, changes, hostile
 
 if TYPE_CHECKING:

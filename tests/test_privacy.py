@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import itertools
 import traceback
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 
 from chatcodec import ChatCompletionResponse, EncodeError, RecordError, json, msgpack, transcode
 
-from .hostility import STREAM, TRANSCODERS, TYPES
-from .test_stream import frame
+from .hostility import FRAMINGS_OF, TRANSCODERS
+from .support import TYPES
 from .wire import CASES, CODECS, optional_fields
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def check_private(error: BaseException, marker: str) -> None:
 
 def check_all(codec: ModuleType, message: bytes, marker: str) -> None:
     """Give `message` to everything that reads, and look at what comes out."""
-    stream = STREAM[codec]
+    streams = [framing.stream for framing in FRAMINGS_OF[codec]]
 
     def decode(type: Any) -> Callable[[bytes], object]:
         return lambda data: codec.decode(data, type)
@@ -94,28 +95,25 @@ def check_all(codec: ModuleType, message: bytes, marker: str) -> None:
         *(codec.decode, codec.peek, codec.patch, codec.decode_choices, TRANSCODERS[codec]),
         *map(decode, [Strict, msgspec.Raw, dict[str, int], list[Cat]]),
         lambda data: codec.decode_choices(codec.peek(data).choices),
-        lambda data: stream.encode([data, b""]),
-        lambda data: stream.encode([data + b"\n", b""]),
+        *(lambda data, stream=stream: stream.encode([data, b""]) for stream in streams),
+        *(lambda data, stream=stream: stream.encode([data + b"\n", b""]) for stream in streams),
     ]
     for read in readers:
         try:
             read(message)
         except Exception as error:
             check_private(error, marker)
-    for type in [*TYPES, Strict, Checked]:
+    for framing, type, limit in itertools.product(FRAMINGS_OF[codec], [*TYPES, Strict, Checked], (None, 20)):
         errors: list[RecordError] = []
-        for limit in (None, 20):
-            decoder = stream.StreamDecoder(type, max_record_bytes=limit, on_error=errors.append)
-            decoder.feed(frame(stream, message) + message)
-            decoder.finish()
-            raising = stream.StreamDecoder(type, max_record_bytes=limit)
-            try:
-                raising.feed(frame(stream, message))
-                raising.finish()
-            except RecordError as error:
-                errors.append(error)
-        for told in errors:
-            check_private(told, marker)
+        for on_error in (errors.append, None):
+            decoder = framing.stream.StreamDecoder(type, max_record_bytes=limit, on_error=on_error)
+            for call in (lambda: decoder.feed(framing.frame(message) + message), decoder.finish):
+                try:
+                    call()
+                except RecordError as error:
+                    errors.append(error)
+        for caught in errors:
+            check_private(caught, marker)
 
 
 @st.composite
@@ -210,7 +208,7 @@ def test_nor_is_what_could_not_be_written(codec: ModuleType, marker: str, field:
         writers: list[Callable[[], object]] = [
             lambda record=record: codec.encode(record),  # type: ignore[misc]
             lambda record=record: codec.encode_into(record, bytearray()),  # type: ignore[misc]
-            lambda record=record: STREAM[codec].encode([record]),  # type: ignore[misc]
+            lambda record=record: FRAMINGS_OF[codec][0].stream.encode([record]),  # type: ignore[misc]
             lambda value=value: codec.patch(codec.encode(ChatCompletionResponse()), **{field: value}),  # type: ignore[misc]
         ]
         for write in writers:

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from chatcodec import ChatCompletionResponse, RecordError
+from chatcodec import ChatCompletionResponse, RecordError, StreamError
 
-from .test_stream import BAD, framed, streams
+from .support import framings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import ModuleType
+
+    from .support import Framing
 
 pytestmark = pytest.mark.slow
 
@@ -34,8 +35,8 @@ KIB = 1024
 class Receiver:
     """The server: it checks each record as it comes, and keeps counts alone."""
 
-    def __init__(self, stream: ModuleType) -> None:
-        self.stream = stream
+    def __init__(self, framing: Framing) -> None:
+        self.framing = framing
         self.lost: list[set[int]] = [set() for _ in range(CONNECTIONS)]  # told by the senders
         self.next = [0] * CONNECTIONS
         self.connections = self.records = self.bad = self.reset = 0
@@ -58,11 +59,14 @@ class Receiver:
             await writer.wait_closed()
 
     async def read_told(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async for record in self.stream.aiter_decode(reader, on_error=self.count):
-            self.take(record, writer)
+        try:
+            async for record in self.framing.stream.aiter_decode(reader, on_error=self.count):
+                self.take(record, writer)
+        except StreamError as error:
+            self.count(error)
 
     async def read_raising(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        iterator = self.stream.aiter_decode(reader)
+        iterator = self.framing.stream.aiter_decode(reader)
         while True:
             try:
                 async for record in iterator:
@@ -107,8 +111,7 @@ class Sender:
         record = ChatCompletionResponse(
             session_id=str(self.number), cost=float(index), stream=answer, choices=[{"delta": {"content": text}}]
         )
-        whole: bytes = self.receiver.stream.encode([record])
-        return whole
+        return self.receiver.framing.encoded(record)
 
     async def run(self) -> None:
         """Send every record, over as many connections as it takes."""
@@ -131,10 +134,10 @@ class Sender:
             held += self.frame(index)
             self.sent += 1
             if self.random.random() < BAD_SHARE:
-                held += framed(self.receiver.stream, BAD[self.receiver.stream])
+                held += self.receiver.framing.bad
                 self.bad += 1
             await self.write(held, writer)
-        writer.write(held)
+        writer.write(held + self.receiver.framing.end)
         await self.end(reader, writer)
         return False
 
@@ -151,7 +154,7 @@ class Sender:
     ) -> None:
         """End the connection in the middle of a record, politely or not."""
         whole = self.frame(index)
-        part = whole[: self.random.randrange(1, len(whole) - 1)]
+        part = whole[: self.random.randrange(1, len(whole) - 2)]
         if self.random.random() < 0.5:
             self.torn += 1
             self.receiver.lost[self.number].add(index)
@@ -186,10 +189,10 @@ async def run(receiver: Receiver) -> list[Sender]:
     return senders
 
 
-@streams
-def test_every_record_sent_whole_arrives_once_and_in_order(stream: ModuleType, codec: ModuleType) -> None:
+@framings
+def test_every_record_sent_whole_arrives_once_and_in_order(framing: Framing) -> None:
     process = psutil.Process()
-    receiver = Receiver(stream)
+    receiver = Receiver(framing)
     files = process.num_fds()
     tracemalloc.start()
     try:

@@ -1,18 +1,14 @@
-"""What both streams promise, `chatcodec.ndjson` and `chatcodec.frames`: the same names, the same behaviour."""
+"""What all three framings promise, `chatcodec.ndjson`, `chatcodec.frames` and `chatcodec.sse`."""
 
 from __future__ import annotations
 
-import gc
 import inspect
-import itertools
-import sys
-import tracemalloc
-from collections import Counter
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import chatcodec
@@ -21,584 +17,769 @@ from chatcodec import (
     DecodeError,
     Envelope,
     RecordError,
+    StreamError,
     frames,
-    json,
-    msgpack,
     ndjson,
     sse,
 )
 
-from .wire import CASES, STREAMS, hostile, records
+from .reference import expected
+from .support import (
+    BOM,
+    COSTS,
+    EVENTS,
+    FRAMES,
+    LINES,
+    TYPES,
+    bad,
+    check_growth,
+    cut,
+    errors_last,
+    errors_of,
+    framings,
+    outcome,
+    outcome_of_callback,
+    pieces,
+    plain,
+    streams_of,
+    texts,
+    traced,
+    types,
+)
+from .wire import CASES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from types import ModuleType
+    from collections.abc import Callable
 
-streams = pytest.mark.parametrize(("stream", "codec"), STREAMS, ids=["ndjson", "frames"])
-TYPES = [ChatCompletionResponse, Envelope, msgspec.Raw, bytes]
-KEEP_ALIVE = {ndjson: b"\n", frames: b"\0\0\0\0"}
-BAD = {ndjson: b'{"cost":"x"}', frames: b"\x81\xa4cost\xa1x"}
-COSTS = [ChatCompletionResponse(cost=float(number)) for number in range(1, 6)]
+    from .support import Framing
 
-
-def plain(record: Any) -> Any:
-    """Turn a record of any type into something that compares by its bytes."""
-    if isinstance(record, Envelope):
-        return [getattr(record, name) for name in record.__struct_fields__ if name != "choices"], bytes(record.choices)
-    return bytes(record) if isinstance(record, msgspec.Raw) else record
+KIB = 1024
+MIB = 1024 * KIB
+LONG = ChatCompletionResponse(session_id="s-1", choices=[{"delta": {"content": "x" * 3000}}], cost=0.25)
 
 
-def told(error: RecordError) -> tuple[Any, ...]:
-    """Turn an error into what a user sees of it, but for the records before it."""
-    return "bad", error.unit, error.index, error.offset, error.reason, error.data, str(error)
+# Any cut
 
 
-def outcome(stream: ModuleType, chunks: Iterable[Any], **options: Any) -> list[Any]:
-    """Decode `chunks` with a decoder that raises; return records and errors in their order."""
-    decoder = stream.StreamDecoder(**options)
+@framings
+@types
+@settings(max_examples=100)
+@given(data=st.data(), limit=st.none() | st.integers(1, 60) | st.integers(900, 1100))
+def test_any_cut_gives_the_records_and_errors_of_the_specification(
+    framing: Framing, type: Any, data: Any, limit: int | None
+) -> None:
+    whole = data.draw(streams_of(framing))
+    assume(whole not in (BOM[:1], BOM[:2]))  # too long for the smallest limits, if it is no byte order mark
+    places = data.draw(st.lists(st.integers(0, len(whole)), max_size=8))
+    buffer = data.draw(st.sampled_from([bytes, bytearray]))
+    options: dict[str, Any] = {"type": type, "max_record_bytes": limit}
+    if framing is EVENTS:
+        options["require_done"] = data.draw(st.booleans())
+    seen = outcome(framing, [whole], **options)
+    assert seen == expected(framing, whole, **options)
+    assert outcome(framing, map(buffer, cut(whole, places)), **options) == seen
+    assert outcome(framing, pieces(whole, 1), **options) == seen
+    assert outcome_of_callback(framing, cut(whole, places), **options) == errors_last(seen)
+
+
+@framings
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_each_record_of_the_wire_table_reads_the_same_at_every_cut(framing: Framing, case: Any) -> None:
+    whole = framing.framed(case.encoded(framing.codec)) * 2
+    assert framing.stream.encode([case.record, case.record]) == whole
+    for place in range(len(whole) + 1):
+        assert outcome(framing, [*cut(whole, [place]), framing.end]) == [case.record] * 2
+
+
+@framings
+@types
+@pytest.mark.parametrize("size", [100, 1400, 16 * KIB, 64 * KIB, 3 * MIB])
+def test_long_streams_of_everything_read_as_the_specification_says(framing: Framing, type: Any, size: int) -> None:
+    random = Random(size)
+    lengths = [0, 10, 10, 300, 300, 2900, 17_000, 70_000 if size > 100 else 0]
+    good = [framing.encoded(ChatCompletionResponse(session_id="x" * length, cost=1.0)) for length in lengths]
+    odd = [framing.bad, framing.keep_alive, framing.frame(framing.malformed), *framing.pieces[:2]]
+    whole = b"".join(random.choice(random.choices([good, good[:3], odd], [20, 40, 1])[0]) for _ in range(500))
+    seen = outcome(framing, pieces(whole, size), type=type, max_record_bytes=60_000)
+    assert seen == expected(framing, whole, type, 60_000)
+    assert len(seen) > 100
+    assert outcome(framing, map(bytearray, pieces(whole, size)), type=type, max_record_bytes=60_000) == seen
+
+
+@framings
+@given(data=st.binary(max_size=60))
+def test_only_record_errors_come_out_of_arbitrary_bytes(framing: Framing, data: bytes) -> None:
+    class Cost(msgspec.Struct):
+        cost: float
+
+    for type in [*TYPES, Cost, dict[str, Any], list[int], int]:
+        for chunk in (data, framing.frame(data)):
+            outcome(framing, [chunk], type=type)
+
+
+@framings
+@given(data=st.data())
+def test_each_good_record_comes_once_whatever_hooks_raise_and_whether_or_not_errors_are_drained(
+    framing: Framing, data: Any
+) -> None:
+    made: list[float | None] = []
+    reported: list[int] = []
+
+    class Hooked(ChatCompletionResponse):
+        def __post_init__(self) -> None:
+            made.append(self.cost)
+            if self.stream:
+                raise KeyError
+
+    def report(error: RecordError) -> None:
+        reported.append(error.index)
+        if failure:
+            raise failure
+
+    failure = data.draw(st.sampled_from([None, OSError(), RecordError("malformed", "line", 1, 0, "mine")]))
+    on_error = data.draw(st.sampled_from([None, report]))
+    drain = data.draw(st.booleans())
+    kinds = data.draw(st.lists(st.sampled_from("ggghbk"), max_size=30))
+    built = [ChatCompletionResponse(cost=float(number), stream=kind == "h") for number, kind in enumerate(kinds)]
+    other = {"b": framing.bad, "k": framing.keep_alive}
+    whole = b"".join(other.get(kind) or framing.encoded(record) for kind, record in zip(kinds, built, strict=True))
+    decoder = framing.stream.StreamDecoder(Hooked, on_error=on_error)
     seen: list[Any] = []
 
-    def drain(call: Callable[[], list[Any]]) -> None:
-        while True:
-            try:
-                seen.extend(map(plain, call()))
-                return
-            except RecordError as error:
-                seen.extend(map(plain, error.records))
-                seen.append(told(error))
-                call = lambda: decoder.feed(b"")
+    def ready(call: Callable[..., list[Any]], *chunk: bytes) -> bool:
+        try:
+            seen.extend(call(*chunk))
+        except RecordError as error:
+            seen.extend(error.records)
+            error.records = []
+            return bool(call == decoder.finish)
+        except (KeyError, OSError):
+            return False
+        return True
 
-    for chunk in chunks:
-        drain(lambda: decoder.feed(chunk))
-    drain(decoder.finish)
-    assert decoder.buffered == 0
-    return seen
-
-
-def outcome_of_callback(stream: ModuleType, chunks: Iterable[Any], **options: Any) -> list[Any]:
-    """Decode `chunks` with a decoder that calls back; return the records, then the errors."""
-    errors: list[Any] = []
-    decoder = stream.StreamDecoder(on_error=lambda error: errors.append(told(error)), **options)
-    seen = [record for chunk in chunks for record in decoder.feed(chunk)] + decoder.finish()
-    return [*map(plain, seen), *errors]
-
-
-def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
-    """Cut `data` at `places`."""
-    bounds = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
-    return [data[start:end] for start, end in itertools.pairwise(bounds)]
-
-
-def sorted_out(seen: list[Any]) -> list[Any]:
-    """Return the records, then the errors."""
-    return sorted(seen, key=lambda item: isinstance(item, tuple) and item[0] == "bad")
-
-
-@st.composite
-def streams_of(draw: st.DrawFn, stream: ModuleType, codec: ModuleType) -> bytes:
-    """Draw a stream of good and bad records and keep-alives, or of anything."""
-    pieces = []
-    for _ in range(draw(st.integers(0, 6))):
-        kind = draw(st.integers(0, 5))
-        if kind == 0:
-            pieces.append(KEEP_ALIVE[stream])
-        elif kind == 1:
-            pieces.append(draw(st.binary(max_size=12)))
-        else:
-            message = draw(hostile(codec)) if kind == 2 else codec.encode(draw(records))
-            pieces.append(frame(stream, message, draw(st.sampled_from([b"\n", b"\r\n", b" \t\r\n"]))))
-    whole = b"".join(pieces)
-    return (
-        draw(st.sampled_from([b"", b"\xef\xbb\xbf"])) * (stream is ndjson)
-        + whole[: draw(st.integers(0, len(whole) + 5))]
-    )
-
-
-def frame(stream: ModuleType, message: bytes, end: bytes = b"\n") -> bytes:
-    """Frame a message as it is, good or bad."""
-    return message + end if stream is ndjson else len(message).to_bytes(4, "big") + message
-
-
-def framed(stream: ModuleType, *messages: bytes) -> bytes:
-    """Frame messages as they are, good or bad."""
-    return b"".join(frame(stream, message) for message in messages)
-
-
-# The first promise: how a stream is cut never matters.
-
-
-@streams
-@pytest.mark.parametrize("type", TYPES)
-@settings(max_examples=150)
-@given(data=st.data(), limit=st.one_of(st.none(), st.integers(1, 60)))
-def test_any_cut_gives_the_same_records_and_errors(
-    stream: ModuleType, codec: ModuleType, type: Any, data: Any, limit: int | None
-) -> None:
-    whole = data.draw(streams_of(stream, codec))
-    places = data.draw(st.lists(st.integers(0, len(whole)), max_size=8))
-    options = {"type": type, "max_record_bytes": limit}
-    expected = outcome(stream, [whole], **options)
-    assert outcome(stream, cut(whole, places), **options) == expected
-    assert outcome(stream, [whole[at : at + 1] for at in range(len(whole))], **options) == expected
-    assert outcome_of_callback(stream, cut(whole, places), **options) == sorted_out(expected)
-
-
-@streams
-@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_every_record_of_the_table_streams_whatever_the_cut(stream: ModuleType, codec: ModuleType, case: Any) -> None:
-    whole = framed(stream, case.encoded(codec)) * 2
-    assert stream.encode([case.record, case.record]) == whole
-    for place in range(len(whole) + 1):
-        assert outcome(stream, cut(whole, [place])) == [case.record] * 2
-
-
-@streams
-@pytest.mark.parametrize("buffer", [bytes, bytearray])
-def test_a_stream_longer_than_a_batch_is_decoded_whole(stream: ModuleType, codec: ModuleType, buffer: Any) -> None:
-    many = [ChatCompletionResponse(cost=float(number), session_id="x" * (number % 50)) for number in range(3000)]
-    whole = stream.encode(many)
-    for size in (len(whole), 65536, 1400, 100):
-        chunks = [buffer(whole[at : at + size]) for at in range(0, len(whole), size)]
-        assert outcome(stream, chunks) == many
-        assert outcome(stream, chunks, type=bytes) == list(map(codec.encode, many))
-
-
-@streams
-def test_records_longer_than_a_batch_are_decoded(stream: ModuleType, codec: ModuleType) -> None:
-    many = [ChatCompletionResponse(session_id="x" * length) for length in (16000, 17000, 40000, 5, 100_000)]
-    whole = stream.encode(many)
-    for size in (len(whole), 65536, 1400):
-        assert outcome(stream, [whole[at : at + size] for at in range(0, len(whole), size)]) == many
+    for chunk in [*cut(whole, data.draw(st.lists(st.integers(0, 2000), max_size=5))), framing.end]:
+        done = ready(decoder.feed, chunk)
+        while drain and not done:
+            done = ready(decoder.feed, b"")
+    while not ready(decoder.finish):
+        pass
+    assert [record.cost for record in seen] == [place for place, kind in enumerate(kinds) if kind == "g"]
+    assert made == [place for place, kind in enumerate(kinds) if kind in "gh"]
+    if on_error and drain:
+        assert reported == [place for place, kind in enumerate(kinds, 1) if kind == "b"]
 
 
 # Types
 
 
-@streams
-def test_a_type_of_the_users_is_decoded_into(stream: ModuleType, codec: ModuleType) -> None:
+@framings
+def test_a_stream_decodes_into_a_type_of_the_users(framing: Framing) -> None:
     class Cost(msgspec.Struct):
         cost: float
 
-    assert stream.StreamDecoder(Cost).feed(stream.encode(COSTS)) == [Cost(float(number)) for number in range(1, 6)]
+    assert framing.stream.StreamDecoder(Cost).feed(framing.encoded(*COSTS)) == [Cost(float(n)) for n in range(1, 6)]
 
 
-@streams
-def test_bytes_are_the_messages_as_they_came_good_or_bad(stream: ModuleType, codec: ModuleType) -> None:
-    messages = [codec.encode(COSTS[0]), b"no message", codec.encode(COSTS[1])]
-    assert stream.StreamDecoder(bytes).feed(framed(stream, *messages)) == messages
+@framings
+def test_bytes_are_the_messages_as_they_arrived_good_or_bad(framing: Framing) -> None:
+    messages = [framing.codec.encode(COSTS[0]), b"no message", b"\xff", b" a "]
+    assert framing.stream.StreamDecoder(bytes).feed(framing.framed(*messages)) == messages
 
 
-@streams
-def test_raw_is_a_view_whose_syntax_was_checked(stream: ModuleType, codec: ModuleType) -> None:
-    whole = framed(stream, BAD[stream], BAD[stream][:-1])
-    assert outcome(stream, [whole], type=msgspec.Raw)[0] == BAD[stream]
-    assert outcome(stream, [whole], type=msgspec.Raw)[1][2] == 2
+@framings
+def test_raw_is_a_view_with_its_syntax_checked_and_its_values_not(framing: Framing) -> None:
+    view, error = outcome(framing, [framing.framed(framing.invalid, framing.malformed), framing.end], type=msgspec.Raw)
+    assert view == framing.invalid
+    assert (error.kind, error.index) == ("malformed", 2)
 
 
-@streams
-@pytest.mark.parametrize("type", [Envelope, msgspec.Raw, bytes])
-@pytest.mark.parametrize("buffer", [bytearray, lambda data: memoryview(bytearray(data))])
-def test_a_view_never_changes_under_its_reader(stream: ModuleType, codec: ModuleType, type: Any, buffer: Any) -> None:
-    whole = stream.encode([ChatCompletionResponse(choices=[{"a": "b" * 40}])])
-    chunk = buffer(whole)
-    (record,) = stream.StreamDecoder(type).feed(chunk)
-    before = plain(record)
-    chunk[:] = b"x" * len(chunk)
-    assert plain(record) == before
+@framings
+@settings(max_examples=50)
+@given(data=st.data())
+def test_bytes_from_a_stream_can_be_framed_again(framing: Framing, data: Any) -> None:
+    errors: list[RecordError] = []
+    seen = outcome(framing, [data.draw(streams_of(framing))], type=bytes, on_error=errors.append)
+    messages = [item for item in seen if isinstance(item, bytes)]
+    again = outcome(framing, [framing.stream.encode(messages), framing.end], type=bytes)
+    assert [message.rstrip(b"\r") for message in again] == [message.rstrip(b"\r") for message in messages]
 
 
-@streams
-def test_chunks_of_any_buffer_are_taken(stream: ModuleType, codec: ModuleType) -> None:
-    whole = stream.encode(COSTS)
-    pairs = memoryview(whole * 2).cast("H")
-    assert len(pairs) == len(whole)
-    assert stream.StreamDecoder().feed(pairs) == COSTS * 2
-    for chunk in (
-        bytearray(whole),
-        memoryview(whole),
-        msgspec.Raw(whole),
-        memoryview(whole + whole)[: len(whole)],
-    ):
-        assert stream.StreamDecoder().feed(chunk) == COSTS
+@framings
+def test_an_envelope_shows_the_error_that_a_provider_sends_with_status_200(framing: Framing) -> None:
+    message = msgspec.json.encode if framing is not FRAMES else msgspec.msgpack.encode
+    failed, good = framing.stream.StreamDecoder(Envelope).feed(
+        framing.framed(message({"error": {"message": "overloaded"}}), message({"error": None}))
+    )
+    assert (failed.failed, good.failed) == (True, False)
 
 
-@streams
+# Buffers
+
+
+@framings
+def test_chunks_may_be_any_contiguous_buffer(framing: Framing) -> None:
+    whole = framing.encoded(*COSTS)
+    assert framing.stream.StreamDecoder().feed(memoryview(whole * 2).cast("H")) == COSTS * 2
+    for chunk in (bytearray(whole), memoryview(whole), msgspec.Raw(whole), memoryview(whole * 2)[: len(whole)]):
+        assert framing.stream.StreamDecoder().feed(chunk) == COSTS
+
+
+@framings
+@types
+def test_a_record_never_changes_when_the_callers_buffers_do(framing: Framing, type: Any) -> None:
+    message = framing.codec.encode(ChatCompletionResponse(choices=[{"a": "b" * 40}]))
+    whole = framing.framed(message, message)
+    (clean,) = map(plain, framing.stream.StreamDecoder(type).feed(framing.frame(message)))
+    for place in range(len(whole) + 1):
+        decoder = framing.stream.StreamDecoder(type)
+        kept = []
+        for chunk in map(bytearray, cut(whole, [place])):
+            kept += decoder.feed(memoryview(chunk) if place % 2 else chunk)
+            chunk[:] = b"}" * len(chunk)
+        assert [plain(record) for record in kept] == [clean] * 2
+
+
+@framings
 @pytest.mark.parametrize("chunk", ["text", 5, None, [1]])
-def test_what_has_no_buffer_is_a_type_error_and_changes_nothing(
-    stream: ModuleType, codec: ModuleType, chunk: Any
-) -> None:
-    decoder = stream.StreamDecoder()
+def test_a_chunk_without_a_buffer_is_a_type_error_and_changes_nothing(framing: Framing, chunk: Any) -> None:
+    decoder = framing.stream.StreamDecoder()
+    decoder.feed(framing.bad[:5])
     with pytest.raises(TypeError):
         decoder.feed(chunk)
-    assert decoder.feed(stream.encode(COSTS)) == COSTS
+    with pytest.raises(RecordError) as caught:
+        decoder.feed(framing.bad[5:])
+    assert (caught.value.index, caught.value.offset) == (1, 0)
 
 
-# Errors
+@framings
+def test_a_released_view_is_a_value_error_and_one_with_gaps_a_buffer_error(framing: Framing) -> None:
+    decoder = framing.stream.StreamDecoder()
+    view = memoryview(b"{}")
+    view.release()
+    with pytest.raises(ValueError, match="released") as caught:
+        decoder.feed(view)
+    assert not isinstance(caught.value, DecodeError)
+    with pytest.raises(BufferError):
+        decoder.feed(memoryview(b"{} {} ")[::2])
+    assert decoder.feed(framing.encoded(*COSTS)) == COSTS
 
 
-@streams
-def test_without_on_error_a_bad_record_raises_and_the_stream_goes_on(stream: ModuleType, codec: ModuleType) -> None:
-    good = [stream.encode([record]) for record in COSTS]
-    bad = framed(stream, BAD[stream])
-    decoder = stream.StreamDecoder()
+# Bad records
+
+
+@framings
+def test_a_bad_record_raises_with_the_good_ones_before_it_and_the_next_feed_continues(framing: Framing) -> None:
+    one, two, three, four, five = map(framing.encoded, COSTS)
+    decoder = framing.stream.StreamDecoder()
     with pytest.raises(RecordError) as first:
-        decoder.feed(good[0] + good[1] + bad + good[2] + bad + good[3])
-    assert (first.value.index, first.value.offset) == (3, len(good[0] + good[1]))
-    assert (first.value.data, first.value.records) == (BAD[stream], COSTS[:2])
-    assert decoder.buffered == len(good[2] + bad + good[3])
+        decoder.feed(one + two + framing.bad + three + framing.bad + four)
+    assert bad(first.value)[:4] == ("invalid", framing.unit, 3, len(one + two))
+    assert (first.value.data, first.value.records) == (framing.invalid, COSTS[:2])
+    assert decoder.buffered == len(three + framing.bad + four)
     with pytest.raises(RecordError) as second:
-        decoder.feed(good[4])
+        decoder.feed(five)
     assert (second.value.index, second.value.records) == (5, COSTS[2:3])
-    assert decoder.buffered == len(good[3] + good[4])
+    assert decoder.buffered == len(four + five)
     assert decoder.feed(b"") == COSTS[3:]
     assert decoder.buffered == 0
-    assert decoder.finish() == []
+    assert decoder.feed(framing.end) == decoder.finish() == []
 
 
-@streams
-def test_with_on_error_it_is_told_and_the_stream_goes_on(stream: ModuleType, codec: ModuleType) -> None:
+@framings
+def test_on_error_is_called_with_each_bad_record_and_the_stream_goes_on(framing: Framing) -> None:
     errors: list[RecordError] = []
-    decoder = stream.StreamDecoder(on_error=errors.append)
-    bad = framed(stream, BAD[stream])
-    assert decoder.feed(bad + stream.encode(COSTS[:2]) + bad + stream.encode(COSTS[2:])) == COSTS
-    assert [(error.index, error.records) for error in errors] == [(1, []), (4, [])]
-    assert all(type(error.__cause__) is chatcodec.ValidationError for error in errors)
-    assert all(error.__traceback__ is None for error in errors)
+    decoder = framing.stream.StreamDecoder(on_error=errors.append)
+    assert decoder.feed(framing.bad + framing.encoded(*COSTS) + framing.bad) == COSTS
+    assert [(type(error), error.index, error.records) for error in errors] == [
+        (RecordError, 1, []),
+        (RecordError, 7, []),
+    ]
 
 
-@streams
-def test_keep_alives_are_skipped_and_counted(stream: ModuleType, codec: ModuleType) -> None:
-    alive = KEEP_ALIVE[stream]
-    whole = (
-        alive * 2 + stream.encode(COSTS[:1]) + alive + framed(stream, BAD[stream]) + stream.encode(COSTS[1:2]) + alive
-    )
-    seen = outcome(stream, [whole])
-    assert [seen[0], seen[2]] == COSTS[:2]
-    assert seen[1][2] == 5
+@framings
+def test_an_error_names_its_kind_and_the_codecs_error_is_its_cause(framing: Framing) -> None:
+    errors: list[RecordError] = []
+    decoder = framing.stream.StreamDecoder(max_record_bytes=40, on_error=errors.append)
+    decoder.feed(framing.framed(framing.malformed, framing.invalid, b"x" * 50))
+    assert [error.kind for error in errors] == ["malformed", "invalid", "too_long"]
+    assert [type(error.__cause__) for error in errors] == [DecodeError, chatcodec.ValidationError, type(None)]
+    assert all(error.__context__ in (None, error.__cause__) for error in errors)
+    for error, message in zip(errors, (framing.malformed, framing.invalid), strict=False):
+        with pytest.raises(DecodeError) as caught:
+            framing.codec.decode(message)
+        assert error.reason == str(caught.value)
 
 
-@streams
-@pytest.mark.parametrize("failure", [KeyError("stop"), RecordError("malformed", "line", 1, 2, "again")])
-def test_what_on_error_raises_comes_out_and_loses_nothing(
-    stream: ModuleType, codec: ModuleType, failure: Exception
-) -> None:
+@framings
+def test_the_data_of_an_error_is_its_first_kibibyte_and_no_more_than_the_limit(framing: Framing) -> None:
+    for limit, longest in ((None, KIB), (16 * MIB, KIB), (10_000, KIB)):
+        (error, *_) = outcome(framing, [framing.frame(framing.invalid + b" " * 5000)], max_record_bytes=limit)
+        assert error.data == (framing.invalid + b" " * 5000)[:longest]
+    (error, *_) = outcome(framing, [framing.frame(b"x" * 5000)], max_record_bytes=30)
+    assert error.data == (b"" if framing is FRAMES else framing.frame(b"x" * 5000)[:30])
+
+
+@framings
+def test_keep_alives_are_skipped_and_counted(framing: Framing) -> None:
+    for alive in (framing.keep_alive, framing.stream.KEEP_ALIVE):
+        whole = alive * 2 + framing.encoded(COSTS[0]) + alive + framing.bad + alive + framing.encoded(COSTS[1])
+        for chunks in ([whole, alive, framing.end], pieces(whole + framing.end, 1)):
+            first, error, second = outcome(framing, chunks)
+            assert [first, second] == COSTS[:2]
+            assert error[2:4] == (5, len(alive * 3 + framing.encoded(COSTS[0])))
+
+
+def test_the_keep_alives_are_a_blank_line_an_empty_frame_and_a_comment() -> None:
+    assert (ndjson.KEEP_ALIVE, frames.KEEP_ALIVE) == (b"\n", b"\0\0\0\0")
+    assert sse.KEEP_ALIVE.startswith(b":")
+    assert sse.KEEP_ALIVE.endswith(b"\n\n")
+
+
+@framings
+def test_end_is_what_ends_a_stream(framing: Framing) -> None:
+    assert framing.end == framing.stream.END
+    assert outcome(framing, [framing.encoded(*COSTS), framing.stream.END]) == COSTS
+    assert outcome(framing, [framing.stream.END]) == []
+
+
+# Hooks that raise
+
+
+@framings
+def test_a_record_error_that_on_error_raises_carries_the_records_of_the_call(framing: Framing) -> None:
+    failure = RecordError("malformed", "line", 1, 0, "mine")
+
     def fail(_: RecordError) -> None:
         raise failure
 
-    decoder = stream.StreamDecoder(on_error=fail)
-    with pytest.raises(type(failure)) as caught:
-        decoder.feed(stream.encode(COSTS[:2]) + framed(stream, BAD[stream]) + stream.encode(COSTS[2:]))
+    decoder = framing.stream.StreamDecoder(on_error=fail)
+    with pytest.raises(RecordError) as caught:
+        decoder.feed(framing.encoded(*COSTS[:2]) + framing.bad + framing.encoded(*COSTS[2:]))
     assert caught.value is failure
-    assert getattr(failure, "records", []) + decoder.feed(b"") == COSTS
+    assert failure.records == COSTS[:2]
+    assert decoder.feed(b"") == COSTS[2:]
 
 
-@streams
-def test_what_the_users_type_raises_comes_out_and_the_stream_goes_on(stream: ModuleType, codec: ModuleType) -> None:
+@framings
+def test_on_error_that_raises_in_finish_loses_no_record_and_is_called_once_for_each(framing: Framing) -> None:
+    reported: list[int] = []
+
+    def fail(error: RecordError) -> None:
+        reported.append(error.index)
+        raise KeyError
+
+    decoder = framing.stream.StreamDecoder(on_error=fail)
+    with pytest.raises(KeyError):
+        decoder.feed(
+            framing.bad + framing.encoded(*COSTS[:2]) + framing.bad + framing.encoded(*COSTS[2:]) + framing.end
+        )
+    with pytest.raises(KeyError):
+        decoder.finish()
+    assert decoder.finish() == COSTS
+    assert reported == [1, 4]
+
+
+@framings
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_type_that_raises_in_finish_loses_no_other_record(framing: Framing, ended: bool) -> None:
     class Odd(msgspec.Struct):
         cost: float
 
         def __post_init__(self) -> None:
-            if self.cost == 2:
-                message = "not a ValueError"
-                raise KeyError(message)
+            if self.cost == 3:
+                raise KeyError
 
-    decoder = stream.StreamDecoder(Odd)
-    with pytest.raises(KeyError):
-        decoder.feed(stream.encode(COSTS))
-    assert [record.cost for record in decoder.feed(b"")] == [1, 3, 4, 5]
-
-
-@streams
-def test_the_data_of_an_error_is_its_first_kibibyte(stream: ModuleType, codec: ModuleType) -> None:
-    bad = BAD[stream] + b" " * 5000
-    ((*_, data, _),) = outcome(stream, [framed(stream, bad)])
-    assert data == bad[:1024]
-    ((*_, data, _),) = outcome(stream, [framed(stream, BAD[stream])], max_record_bytes=len(BAD[stream]))
-    assert data == BAD[stream]
-
-
-@streams
-def test_a_kept_error_keeps_no_chunk_alive(stream: ModuleType, codec: ModuleType) -> None:
-    kept: list[RecordError] = []
-    decoder = stream.StreamDecoder(on_error=kept.append)
-    chunk = framed(stream, BAD[stream]) + stream.encode([ChatCompletionResponse(session_id="x" * 100_000)])
-    tracemalloc.start()
-    try:
-        for _ in range(20):
-            decoder.feed(bytes(bytearray(chunk)))
-        held, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert len(kept) == 20
-    assert held < len(chunk)
-
-
-@streams
-def test_behind_a_bad_record_that_came_in_pieces_only_the_rest_is_held(stream: ModuleType, codec: ModuleType) -> None:
-    bad, rest = framed(stream, BAD[stream]), stream.encode(COSTS)
-    decoder = stream.StreamDecoder()
-    assert decoder.feed(bad[:5]) == []
+    records = framing.encoded(COSTS[0], COSTS[1], COSTS[2])
+    rest = framing.encoded(*COSTS[3:]) + framing.end
+    decoder = framing.stream.StreamDecoder(Odd)
     with pytest.raises(RecordError):
-        decoder.feed(bad[5:] + rest)
-    assert decoder.buffered == len(rest)
-    assert decoder.feed(b"") == COSTS
-
-
-@streams
-def test_what_is_held_can_be_asked_for_in_on_error_too(stream: ModuleType, codec: ModuleType) -> None:
-    held: list[int] = []
-
-    def look(_: RecordError) -> None:
-        held.append(decoder.buffered)
-        if len(held) == 1:
-            raise KeyError
-
-    decoder = stream.StreamDecoder(on_error=look)
-    bad = framed(stream, BAD[stream])
-    with pytest.raises(KeyError):
-        decoder.feed(bad * 3)
-    decoder.finish()
-    assert held == [len(bad) * 2, len(bad), 0]
-
-
-# finish
-
-
-@streams
-def test_finish_makes_the_decoder_new(stream: ModuleType, codec: ModuleType) -> None:
-    decoder = stream.StreamDecoder()
-    bad = framed(stream, BAD[stream])
-    for _ in range(2):
-        assert decoder.feed(stream.encode(COSTS)) == COSTS
-        assert decoder.finish() == []
-        with pytest.raises(RecordError) as caught:
-            decoder.feed(bad)
-        assert (caught.value.index, caught.value.offset) == (1, 0)
-        decoder.feed(bad[:3])
-        with pytest.raises(RecordError) as caught:
+        decoder.feed(framing.bad + records + rest if ended else framing.bad + records.rstrip(b"\n"))
+    if ended or framing is not FRAMES:
+        with pytest.raises(KeyError):
             decoder.finish()
-        assert (caught.value.index, caught.value.offset) == (2, len(bad))
+        seen = []
+        try:
+            seen = decoder.finish()
+        except StreamError as error:  # events whose end is missing
+            assert not ended
+            seen = error.records
+        assert [record.cost for record in seen] == ([1, 2, 4, 5] if ended else [1, 2])
+
+
+@framings
+def test_a_good_record_beside_a_bad_one_is_decoded_once(framing: Framing) -> None:
+    made: list[float | None] = []
+
+    class Counted(ChatCompletionResponse):
+        def __post_init__(self) -> None:
+            made.append(self.cost)
+
+    whole = framing.encoded(*COSTS * 10) + framing.bad + framing.encoded(*COSTS * 10)
+    for chunks in ([whole], pieces(whole, 1400), pieces(whole, 7)):
+        made.clear()
+        outcome(framing, [framing.keep_alive, *chunks], type=Counted)
+        assert made == [record.cost for record in COSTS * 20]
+
+
+# The end of a stream
+
+
+@framings
+@pytest.mark.parametrize("how", ["clean", "bad", "broken"])
+def test_finish_makes_the_decoder_ready_for_a_new_stream(framing: Framing, how: str) -> None:
+    decoder = framing.stream.StreamDecoder()
+    tail = {"clean": framing.end, "bad": framing.bad * 2 + framing.end, "broken": framing.bad[:-4]}[how]
+    whole = framing.encoded(*COSTS) + tail
+    first = outcome(framing, [whole])
+    for _ in range(3):
+        seen: list[Any] = []
+        for call, chunk in ((decoder.feed, (whole,)), (decoder.finish, ())):
+            try:
+                seen += call(*chunk)
+            except RecordError as error:
+                seen += [*error.records, bad(error)]
         assert decoder.buffered == 0
+        assert seen == first
 
 
-@streams
-def test_finish_calls_on_error_too(stream: ModuleType, codec: ModuleType) -> None:
-    errors: list[RecordError] = []
-    decoder = stream.StreamDecoder(on_error=errors.append)
-    assert decoder.feed(stream.encode(COSTS) + BAD[stream][:6]) == COSTS
-    assert decoder.finish() == []
-    assert [error.index for error in errors] == [6]
-
-
-@streams
-def test_finish_behind_an_error_that_was_not_drained_loses_no_record(stream: ModuleType, codec: ModuleType) -> None:
-    bad = framed(stream, BAD[stream])
-    decoder = stream.StreamDecoder()
+@framings
+def test_finish_without_draining_raises_the_first_bad_record_with_all_good_ones(framing: Framing) -> None:
+    decoder = framing.stream.StreamDecoder()
     with pytest.raises(RecordError):
-        decoder.feed(bad + stream.encode(COSTS[:2]) + bad + stream.encode(COSTS[2:]) + BAD[stream][:6])
+        decoder.feed(framing.bad + framing.encoded(*COSTS[:2]) + framing.bad + framing.encoded(*COSTS[2:]))
+    with pytest.raises(RecordError):
+        decoder.feed(framing.bad + framing.end)
     with pytest.raises(RecordError) as caught:
         decoder.finish()
-    assert (caught.value.index, caught.value.records) == (4, COSTS)
-    assert decoder.feed(stream.encode(COSTS)) == COSTS
+    assert (type(caught.value), caught.value.index, caught.value.records) == (RecordError, 8, COSTS[2:])
 
 
-# Bounds
-
-
-@streams
-@pytest.mark.parametrize("limit", [0, -1])
-def test_a_limit_below_one_is_refused(stream: ModuleType, codec: ModuleType, limit: int) -> None:
-    message = f"^max_record_bytes is {limit}, and must be 1 or more, or None for no limit$"
-    with pytest.raises(ValueError, match=message):
-        stream.StreamDecoder(max_record_bytes=limit)
-
-
-@streams
-def test_the_limit_is_16_mib_unless_told(stream: ModuleType, codec: ModuleType) -> None:
-    longest = b"x" * 2**24
-    assert stream.StreamDecoder(bytes).feed(framed(stream, longest)) == [longest]
-    with pytest.raises(RecordError, match="limit of 16777216"):
-        stream.StreamDecoder(bytes).feed(framed(stream, longest + b"x"))
-
-
-@streams
-@given(place=st.integers(0, 200), over=st.integers(-1, 1), filler=st.booleans())
-def test_whether_a_record_is_too_long_never_depends_on_the_cut(
-    stream: ModuleType, codec: ModuleType, place: int, over: int, filler: bool
-) -> None:
-    message = codec.encode(ChatCompletionResponse(session_id="x" * 60))
-    whole = framed(stream, *([codec.encode(COSTS[0])] * filler), message, codec.encode(COSTS[1]))
-    limit = len(message) - over
-    seen = outcome(stream, cut(whole, [place]), max_record_bytes=limit)
-    assert len(seen) == 2 + filler
-    assert (seen[filler] == codec.decode(message)) is (over < 1)
-    if over == 1:
-        assert seen[filler][2] == 1 + filler
-        assert f"limit of {limit}" in seen[filler][4]
-
-
-@streams
-def test_a_long_record_is_told_as_soon_as_it_is_known_and_never_held(stream: ModuleType, codec: ModuleType) -> None:
-    decoder = stream.StreamDecoder(max_record_bytes=1000)
-    piece = b"x" * 100
-    start = piece if stream is ndjson else (10_000).to_bytes(4, "big")
-    told_after = 0
-    try:
-        decoder.feed(start)
-        for told_after in range(1, 100):  # noqa: B007
-            decoder.feed(piece)
-            assert decoder.buffered <= 1000
-    except RecordError as error:
-        assert (error.index, error.offset) == (1, 0)
-    assert told_after == (10 if stream is ndjson else 0)
-    for _ in range(100 - told_after - (stream is ndjson)):
-        assert decoder.feed(piece) == []
-        assert decoder.buffered == 0
-    assert decoder.feed((b"\n" if stream is ndjson else b"") + stream.encode(COSTS)) == COSTS
-
-
-@streams
-@pytest.mark.parametrize("type", [ChatCompletionResponse, bytes])
-def test_a_long_record_behind_good_ones_in_a_chunk_is_not_held_either(
-    stream: ModuleType, codec: ModuleType, type: Any
-) -> None:
-    decoder = stream.StreamDecoder(type, max_record_bytes=30)
-    good = stream.encode(COSTS[:1])
-    long = b"x" * 5000 if stream is ndjson else b"\0\0\x20\0" + b"x" * 5000
-    expected = [codec.encode(COSTS[0])] if type is bytes else COSTS[:1]
-    assert decoder.feed(good + good[:3]) == decoder.feed(good[3:]) == expected
-    with pytest.raises(RecordError) as caught:
-        decoder.feed(good + long)
-    assert (caught.value.index, caught.value.offset, caught.value.records) == (4, 3 * len(good), expected)
-    assert decoder.buffered <= 5000
-    decoder.feed(b"")
+@framings
+def test_finish_without_draining_raises_the_stream_error_where_there_is_one(framing: Framing) -> None:
+    decoder = framing.stream.StreamDecoder()
+    with pytest.raises(RecordError):
+        decoder.feed(framing.bad + framing.encoded(*COSTS) + framing.bad + framing.bad[:-4])
+    with pytest.raises(StreamError) as caught:
+        decoder.finish()
+    assert (caught.value.index, caught.value.records) == (8, COSTS)
     assert decoder.buffered == 0
 
 
-@streams
-def test_a_long_record_that_the_stream_ends_in_is_one_bad_record(stream: ModuleType, codec: ModuleType) -> None:
-    whole = b"x" * 50 if stream is ndjson else b"\0\0\0\x64" + b"x" * 50
-    assert len(outcome(stream, [whole], max_record_bytes=10)) == 1
+@framings
+@types
+@pytest.mark.parametrize("alive", [0, 1, 3])
+def test_a_stream_of_nothing_is_no_records_in_lines_and_frames_and_incomplete_in_events(
+    framing: Framing, type: Any, alive: int
+) -> None:
+    whole = framing.keep_alive * alive
+    seen = outcome(framing, [whole], type=type)
+    assert seen == expected(framing, whole, type)
+    assert [error.kind for error in seen] == ["incomplete"] * (framing is EVENTS)
 
 
-@streams
-def test_there_is_no_limit_with_none(stream: ModuleType, codec: ModuleType) -> None:
-    record = ChatCompletionResponse(session_id="x" * (16 * 1024 * 1024))
-    whole = stream.encode([record])
-    assert len(outcome(stream, [whole])[0]) == 7  # an error: a longer record than the reader's limit can be written
-    assert outcome(stream, [whole], max_record_bytes=None) == [record]
+@texts
+@types
+def test_a_last_record_that_is_not_ended_and_decodes_is_a_record(framing: Framing, type: Any) -> None:
+    whole = framing.encoded(COSTS[0]) + framing.encoded(COSTS[1]).rstrip(b"\n")
+    seen = outcome(framing, [whole], type=type)
+    assert seen[:2] == outcome(framing, [framing.encoded(*COSTS[:2]), framing.end], type=type)
+    assert [error.index for error in seen[2:]] == [3] * (framing is EVENTS)
 
 
-@pytest.mark.parametrize("stream", [ndjson, frames, sse])
-def test_memory_is_that_of_the_unfinished_record_also_in_tiny_pieces(stream: ModuleType) -> None:
-    whole = stream.encode([ChatCompletionResponse(session_id="x" * 200_000)])
-    decoder = stream.StreamDecoder()
-    tracemalloc.start()
-    try:
+@framings
+@types
+def test_a_last_record_that_is_cut_is_a_stream_error_with_its_place(framing: Framing, type: Any) -> None:
+    good = framing.encoded(COSTS[0])
+    whole = good + framing.encoded(COSTS[1])
+    for length in range(len(good) + 1, len(good + framing.encoded(COSTS[1]).rstrip(b"\n"))):
+        (record, error) = outcome(framing, [whole[:length]], type=type)
+        assert record == plain(framing.stream.StreamDecoder(type).feed(good)[0])
+        assert (error.kind, error.unit) == ("incomplete", framing.unit)
+        if length > len(good) + 6:
+            assert (error.index, error.offset) == (2, len(good))
+            assert framing.codec.encode(COSTS[1]).startswith(error.data)
+            assert error.data
+
+
+@texts
+def test_a_cut_record_has_the_parsers_reason(framing: Framing) -> None:
+    for type, message in ((ChatCompletionResponse, b'{"cost":"x"}'), (bytes, b'{"co'), (msgspec.Raw, b'{"co')):
+        (error,) = outcome(framing, [framing.frame(message).rstrip(b"\n")], type=type)
+        with pytest.raises(DecodeError) as caught:
+            framing.codec.decode(message, msgspec.Raw if type is bytes else type)
+        assert (error.kind, error.reason) == ("incomplete", str(caught.value))
+
+
+@texts
+def test_a_last_message_of_bytes_need_not_be_utf_8_nor_of_the_records_type(framing: Framing) -> None:
+    for message in (b'{"sessionId":"\xff"}', framing.invalid, b"5"):
+        seen = outcome(framing, [framing.frame(message).rstrip(b"\n")], type=bytes)
+        assert seen[0] == message
+
+
+@framings
+@pytest.mark.parametrize("body", [0, 1, 50, 99])
+def test_the_end_inside_a_record_that_was_too_long_is_a_stream_error_with_its_place(
+    framing: Framing, body: int
+) -> None:
+    good = framing.encoded(COSTS[0])
+    start = (100).to_bytes(4, "big") if framing is FRAMES else b"data: " + b"x" * 20
+    rest = {LINES: b"\n", FRAMES: b"x" * (100 - body), EVENTS: b"\n\n"}[framing]
+    record, long, broken = outcome(framing, [good + start + b"x" * body], max_record_bytes=20)
+    assert record == COSTS[0]
+    assert (long.kind, broken.kind) == ("too_long", "incomplete")
+    assert long[2:4] == broken[2:4] == (2, len(good))
+    assert outcome(framing, [good + start + b"x" * body + rest, framing.end], max_record_bytes=20) == [record, long]
+
+
+@framings
+def test_a_stream_error_is_raised_and_never_given_to_on_error(framing: Framing) -> None:
+    errors: list[RecordError] = []
+    decoder = framing.stream.StreamDecoder(on_error=errors.append)
+    assert decoder.feed(framing.encoded(*COSTS) + framing.bad + framing.bad[:-4]) == COSTS
+    with pytest.raises(StreamError, match="^" + framing.unit):
+        decoder.finish()
+    assert [error.index for error in errors] == [6]
+
+
+# The limit
+
+
+@framings
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_below_one_is_rejected(framing: Framing, limit: int) -> None:
+    with pytest.raises(ValueError, match=f"max_record_bytes is {limit}"):
+        framing.stream.StreamDecoder(max_record_bytes=limit)
+
+
+@framings
+def test_the_limit_is_16_mib_by_default_and_none_with_none(framing: Framing) -> None:
+    around = 7 if framing is EVENTS else 0  # of an event its lines count, with their names and ends
+    longest = b"x" * (16 * MIB - around)
+    assert framing.stream.StreamDecoder(bytes).feed(framing.frame(longest)) == [longest]
+    with pytest.raises(RecordError) as caught:
+        framing.stream.StreamDecoder(bytes).feed(framing.frame(longest + b"x"))
+    assert (caught.value.kind, "16777216" in caught.value.reason) == ("too_long", True)
+    unlimited = framing.stream.StreamDecoder(bytes, max_record_bytes=None)
+    assert unlimited.feed(framing.frame(longest + b"x")) == [longest + b"x"]
+
+
+@framings
+@pytest.mark.parametrize("length", [60, 20_000])
+@pytest.mark.parametrize("before", [0, 1, 100])
+def test_whether_a_record_is_too_long_never_depends_on_the_cut(framing: Framing, length: int, before: int) -> None:
+    message = framing.codec.encode(ChatCompletionResponse(session_id="x" * length))
+    limit = len(message) + (7 if framing is EVENTS else 0)
+    good = framing.encoded(COSTS[0])
+    whole = good * before + framing.frame(message) + good
+    for over in (0, 1):
+        for size in (len(whole), 1400, len(good) * before + len(message), length // 3):
+            chunks = [*pieces(whole, size), framing.end]
+            seen = outcome(framing, chunks, max_record_bytes=limit - over)
+            assert len(seen) == before + 2
+            assert (seen[before] == framing.codec.decode(message)) is not bool(over)
+            assert [error[:4] for error in errors_of(seen)] == [
+                ("too_long", framing.unit, before + 1, len(good) * before)
+            ] * over
+
+
+@framings
+def test_a_record_that_is_too_long_is_reported_as_soon_as_it_is_known_and_skipped_unbuffered(framing: Framing) -> None:
+    decoder = framing.stream.StreamDecoder(max_record_bytes=1000)
+    decoder.feed(framing.encoded(COSTS[0]))
+    size = 10_000
+    start = size.to_bytes(4, "big") if framing is FRAMES else b"data: "
+    for byte in pieces(start + b"x" * (1000 - 6), 1)[: None if framing is not FRAMES else 3]:
+        assert decoder.feed(byte) == []
+    with pytest.raises(RecordError) as caught:
+        decoder.feed(start[3:4] if framing is FRAMES else b"x")
+    assert (caught.value.kind, caught.value.index, caught.value.offset) == (
+        "too_long",
+        2,
+        len(framing.encoded(COSTS[0])),
+    )
+    for piece in pieces(b"x" * size, 100):
+        assert decoder.feed(piece) == []
+        assert decoder.buffered == 0
+    assert decoder.feed({LINES: b"\n", FRAMES: b"", EVENTS: b"\n\n"}[framing] + framing.encoded(*COSTS)) == COSTS
+
+
+# Memory
+
+
+@framings
+@pytest.mark.parametrize("type", TYPES[1:], ids=lambda record: record.__name__)
+@pytest.mark.parametrize("size", [1400, 64 * KIB, 3 * MIB])
+def test_a_kept_view_keeps_its_own_record_alive_and_not_its_chunk(framing: Framing, type: Any, size: int) -> None:
+    def keep_some() -> list[Any]:
+        decoder = framing.stream.StreamDecoder(type)
+        kept: list[Any] = []
+        for start in range(0, len(whole), size):
+            kept += decoder.feed(bytes(memoryview(whole)[start : start + size]))[:1]
+        return kept
+
+    for record in (LONG, ChatCompletionResponse(choices=[{"delta": "x" * 500}])):
+        message = framing.codec.encode(record)
+        whole = framing.frame(message) * (max(2 * size, 20_000) // len(message) + 1)
+        count = len(keep_some())
+        assert count > 0
+        assert traced(keep_some)[0] < count * (1.2 * len(message) + 500) + 4000
+
+
+@framings
+@types
+def test_the_unfinished_record_alone_is_buffered(framing: Framing, type: Any) -> None:
+    unfinished = framing.encoded(LONG)[:-200]
+
+    def feed() -> Any:
+        decoder = framing.stream.StreamDecoder(type)
+        for _ in range(3):
+            decoder.feed(framing.encoded(LONG) * 300 + unfinished)
+            assert decoder.buffered == len(unfinished)
+            decoder.feed(framing.encoded(LONG)[-200:])
+            assert decoder.buffered == 0
+        decoder.feed(framing.encoded(LONG) * 300 + unfinished)
+        return decoder
+
+    feed()
+    assert traced(feed)[0] < 3 * len(unfinished) + 6000
+
+
+@framings
+def test_an_unfinished_record_in_tiny_pieces_takes_no_more_memory_than_its_bytes(framing: Framing) -> None:
+    whole = framing.encoded(ChatCompletionResponse(session_id="x" * 200_000))
+
+    def feed() -> Any:
+        decoder = framing.stream.StreamDecoder()
         for at in range(0, len(whole) - 2, 2):
             decoder.feed(whole[at : at + 2])
-        held, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert decoder.buffered > 200_000
-    assert held < 1.3 * decoder.buffered
+        assert decoder.buffered > 200_000
+        return decoder
+
+    assert traced(feed)[0] < 1.3 * len(whole)
 
 
-@streams
-@pytest.mark.parametrize("buffer", [bytes, bytearray])
-def test_what_is_held_is_not_copied_for_every_piece(stream: ModuleType, codec: ModuleType, buffer: Any) -> None:
-    whole = stream.encode([ChatCompletionResponse(session_id="x" * 1_000_000)])
-    decoder = stream.StreamDecoder()
-    decoder.feed(buffer(whole[:500_000]))
-    copies = 0
-    tracemalloc.start()
-    try:
-        for at in range(500_000, 502_000, 100):
-            piece = buffer(whole[at : at + 100])
-            before, _ = tracemalloc.get_traced_memory()
-            tracemalloc.reset_peak()
-            decoder.feed(piece)
-            _, most = tracemalloc.get_traced_memory()
-            copies += most - before > 400_000
-    finally:
-        tracemalloc.stop()
-    assert decoder.buffered == 502_000
-    assert copies <= 2
+@framings
+@pytest.mark.parametrize("size", [KIB, 64 * KIB, MIB])
+def test_a_record_without_end_takes_bounded_memory(framing: Framing, size: int) -> None:
+    errors: list[RecordError] = []
+    piece = b"x" * size
+
+    def read() -> None:
+        decoder = framing.stream.StreamDecoder(max_record_bytes=MIB, on_error=errors.append)
+        decoder.feed(b"\xff\xff\xff\xff" if framing is FRAMES else b"data: ")
+        for _ in range(32 * MIB // size):
+            assert decoder.feed(piece) == []
+            assert decoder.buffered <= MIB
+
+    assert traced(read)[1] < 5 * MIB
+    assert [(error.kind, error.index, error.offset) for error in errors] == [("too_long", 1, 0)]
 
 
-def work(run: Callable[[], object]) -> Counter[str]:
-    """Count the calls that `run` makes, into Python and into C, by name.
-
-    A collection would count too, with the callbacks and finalizers of whatever else is in the process.
-    """
-    calls: Counter[str] = Counter()
-
-    def count(_: Any, event: str, function: Any) -> None:
-        if event in ("call", "c_call"):
-            calls[function.__name__ if event == "c_call" else event] += 1
-
-    gc.disable()
-    sys.setprofile(count)
-    try:
-        run()
-    finally:
-        sys.setprofile(None)
-        gc.enable()
-    return calls
-
-
-@streams
-@pytest.mark.parametrize("size", [1, 100])
-@pytest.mark.parametrize("buffer", [bytes, bytearray])
-def test_work_grows_linearly_when_a_record_arrives_in_pieces(
-    stream: ModuleType, codec: ModuleType, buffer: Any, size: int
-) -> None:
-    def take(length: int) -> Counter[str]:
-        whole = stream.encode([ChatCompletionResponse(session_id="x" * length)])
-        decoder = stream.StreamDecoder()
-        pieces = [buffer(whole[at : at + size]) for at in range(0, len(whole), size)]
-        return work(lambda: [decoder.feed(piece) for piece in pieces])
-
-    one, two = take(20_000), take(40_000)
-    assert sum(two.values()) < 2.1 * sum(one.values())
-    # The pieces are put together when the last one is there; a frame's also when its length is.
-    assert one["join"] == two["join"] <= 2
-
-
-@pytest.mark.parametrize("stream", [ndjson, sse])
-@pytest.mark.parametrize("type", [ChatCompletionResponse, bytes])
-def test_records_of_a_chunk_that_must_be_copied_are_decoded_together(stream: ModuleType, type: Any) -> None:
-    decoder = stream.StreamDecoder(type)
-    one, many = (bytearray(stream.encode(COSTS * count)) for count in (1, 50))
-    assert len(decoder.feed(one)) == len(COSTS)
-    few = work(lambda: decoder.feed(one))
-    assert work(lambda: decoder.feed(many))["call"] == few["call"]
-
-
-@streams
-def test_work_grows_linearly_with_bad_records_in_one_chunk(stream: ModuleType, codec: ModuleType) -> None:
-    def take(count: int) -> int:
+@framings
+def test_a_kept_error_keeps_no_chunk_alive(framing: Framing) -> None:
+    def read() -> Any:
         errors: list[RecordError] = []
-        decoder = stream.StreamDecoder(on_error=errors.append)
-        chunk = framed(stream, BAD[stream]) * count
-        calls = work(lambda: decoder.feed(chunk))
-        assert len(errors) == count
-        return sum(calls.values())
+        decoder = framing.stream.StreamDecoder(on_error=errors.append)
+        for _ in range(20):
+            decoder.feed(bytes(bytearray(framing.bad + framing.encoded(LONG) * 100)))
+        assert len(errors) == 20
+        return errors
 
-    assert take(4000) < 2.1 * take(2000)
-
-
-@streams
-@given(data=st.binary(max_size=60))
-@example(data=b"\xff" * 8)
-def test_bytes_of_any_kind_raise_record_errors_or_nothing(stream: ModuleType, codec: ModuleType, data: bytes) -> None:
-    for type in TYPES:
-        outcome(stream, [data], type=type)
+    read()
+    assert traced(read)[0] < 100_000
 
 
-def test_both_have_the_same_names_and_signatures() -> None:
-    assert ndjson.__all__ == frames.__all__
-    for name in filter(str.islower, ndjson.__all__):
-        assert inspect.signature(getattr(ndjson, name)) == inspect.signature(getattr(frames, name))
-    assert issubclass(RecordError, DecodeError)
-    assert json.__all__ == msgpack.__all__
+# Growth
+
+
+def pieces_of_one_record(framing: Framing, size: int) -> list[bytes]:
+    return pieces(framing.encoded(ChatCompletionResponse(session_id="x" * size)), 1)
+
+
+def cut_before_the_last_byte(framing: Framing, size: int) -> list[bytes]:
+    whole = framing.encoded(COSTS[0]).replace(b"\n", b"\r\n" if framing is not FRAMES else b"\n")
+    return [whole[:-1], whole[-1:]] * size
+
+
+CHUNKS: dict[str, tuple[int, Callable[[Framing, int], list[Any]]]] = {
+    "one record a byte at a time": (10_000, pieces_of_one_record),
+    "one record in mutable pieces": (10_000, lambda *case: list(map(bytearray, pieces_of_one_record(*case)))),
+    "one record in pieces of 100 bytes": (
+        2000,
+        lambda framing, size: pieces(framing.encoded(ChatCompletionResponse(session_id="x" * size * 100)), 100),
+    ),
+    "records a byte at a time": (500, lambda framing, size: pieces(framing.encoded(COSTS[0]) * size, 1)),
+    "records cut before their last byte": (2000, cut_before_the_last_byte),
+    "records cut after the next one's first bytes": (
+        2000,
+        lambda framing, size: pieces(framing.encoded(LONG), 27) * (size // 100),
+    ),
+    "records in one chunk": (5000, lambda framing, size: [framing.encoded(COSTS[0]) * size]),
+    "bad records in one chunk": (300, lambda framing, size: [framing.bad * size]),
+    "good and bad records in one chunk": (
+        300,
+        lambda framing, size: [(framing.encoded(COSTS[0]) + framing.bad) * size],
+    ),
+    "many good records and a bad one in one chunk": (
+        40,
+        lambda framing, size: [(framing.encoded(COSTS[0]) * 50 + framing.bad) * size],
+    ),
+    "bad records a byte at a time": (200, lambda framing, size: pieces(framing.bad * size, 1)),
+    "keep-alives in one chunk": (500, lambda framing, size: [framing.keep_alive * size]),
+    "keep-alives a byte at a time": (1000, lambda framing, size: pieces(framing.keep_alive * size, 1)),
+    "keep-alives and records in one chunk": (
+        300,
+        lambda framing, size: [(framing.encoded(COSTS[0]) + framing.keep_alive) * size],
+    ),
+    "a record without end": (5000, lambda _, size: [b"\x7f\0\0\0" * 10] * size),
+    "a record of carriage returns": (10_000, lambda framing, size: [framing.frame(b"")[:4], *[b"\r"] * size]),
+    "empty chunks inside a record": (5000, lambda framing, size: [framing.encoded(COSTS[0])[:7], *[b""] * size]),
+    "records too long by a byte": (300, lambda framing, size: [framing.frame(b"x" * 101) * size]),
+}
+
+
+@framings
+@pytest.mark.parametrize("limit", [None, 100])
+@pytest.mark.parametrize("name", CHUNKS)
+def test_cost_grows_linearly_with_the_bytes(framing: Framing, name: str, limit: int | None) -> None:
+    size, chunks_of = CHUNKS[name]
+
+    def make(scale: int) -> Callable[[], object]:
+        chunks = chunks_of(framing, scale)
+        return lambda: outcome(framing, chunks, max_record_bytes=limit)
+
+    check_growth(make, size)
+
+
+@framings
+def test_errors_that_are_not_drained_cost_no_more_than_drained_ones(framing: Framing) -> None:
+    def make(scale: int) -> Callable[[], object]:
+        def run() -> None:
+            decoder = framing.stream.StreamDecoder()
+            for _ in range(scale):
+                with pytest.raises(RecordError):
+                    decoder.feed(framing.bad * 2)
+            with pytest.raises(RecordError):
+                decoder.finish()
+
+        return run
+
+    check_growth(make, 100)
+
+
+# encode
+
+
+# Names
+
+
+def test_all_three_have_the_same_names_and_signatures() -> None:
+    readers = {"StreamDecoder", "iter_decode", "aiter_decode", "iter_batches", "aiter_batches"}
+    for module in (ndjson, frames, sse):
+        assert readers | {"encode", "aiter_encode", "KEEP_ALIVE", "END"} <= set(module.__all__) == set(ndjson.__all__)
+        for name in {*module.__all__} - {"KEEP_ALIVE", "END"}:
+            ours, others = (inspect.signature(getattr(one, name)).parameters for one in (module, ndjson))
+            assert {*ours} - {*others} <= ({"require_done"} if name in readers else set())
+            assert [*ours.values()][: len(others)] == [*others.values()]
+            assert getattr(module, name).__doc__

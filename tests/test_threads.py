@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatcodec import Envelope, RecordError
+from chatcodec import Envelope
 
 from .oddities import odd_records
-from .test_stream import BAD, cut, framed, outcome, plain, streams, told
+from .support import cut, drained, framings, outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import ModuleType
+
+    from .support import Framing
 
 
 @pytest.fixture
@@ -28,9 +29,9 @@ def eager_switches() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-@streams
+@framings
 @pytest.mark.usefixtures("eager_switches")
-def test_four_threads_each_with_a_decoder_of_its_own(stream: ModuleType, codec: ModuleType) -> None:
+def test_four_threads_each_with_a_decoder_of_its_own(framing: Framing) -> None:
     start = threading.Barrier(4)
     seen: dict[int, list[Any]] = {}
     expected: dict[int, list[Any]] = {}
@@ -38,24 +39,13 @@ def test_four_threads_each_with_a_decoder_of_its_own(stream: ModuleType, codec: 
     def read(number: int) -> None:
         random = Random(number)
         records = odd_records(random, 300)
-        pieces = [stream.encode([record]) for record in records] + [framed(stream, BAD[stream])] * 30
+        pieces = [framing.encoded(record) for record in records] + [framing.bad] * 30
         random.shuffle(pieces)
-        whole = b"".join(pieces)
+        whole = b"".join(pieces) + framing.end
         chunks = cut(whole, random.choices(range(len(whole)), k=400))
         start.wait()
-        seen[number] = drained(stream, chunks)
-        expected[number] = outcome(stream, [whole], type=Envelope)
-
-    def drained(stream: ModuleType, chunks: list[bytes]) -> list[Any]:
-        iterator = stream.iter_decode(chunks, Envelope)
-        items: list[Any] = []
-        while True:
-            try:
-                for record in iterator:
-                    items.append(plain(record))
-                return items
-            except RecordError as error:
-                items.append(told(error))
+        seen[number] = drained(framing.stream.iter_decode(chunks, Envelope))
+        expected[number] = outcome(framing, [whole], type=Envelope)
 
     threads = [threading.Thread(target=read, args=(number,)) for number in range(4)]
     for thread in threads:

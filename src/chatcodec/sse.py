@@ -5,16 +5,20 @@ How a stream is cut into chunks never matters: any cut gives the same records an
 Lines and fields are those of the WHATWG HTML standard, section 9.2: ``\n``, ``\r\n`` and ``\r`` end a line, a blank
 line ends an event, the ``data`` lines of an event are joined with ``\n``, comments and other fields are skipped,
 and so is a byte order mark at the very start. Events without data, or with nothing but white space in it, are
-keep-alives. An event of the type ``error`` is a bad record, whatever it holds; no other type means anything here.
+keep-alives.
 
-``data: [DONE]`` is the clean end. A connection that is lost between two events looks like any other end, so a
-stream whose last event is a record ends in a `RecordError`. Who reads from a provider that sends no such end adds
-it: ``decoder.feed(END)`` before ``finish()``, or ``iter_decode(itertools.chain(chunks, [END]))``. Behind an event
-that was told as bad the end is not asked for: providers close the stream there. What follows ``[DONE]`` is read as
-before, so that streams recorded one behind the other read as one.
+What is no event stream, or a broken one, never passes as a whole one:
 
-The standard drops an event that the stream ends in. Here it is decoded, as the last line without a newline is:
-some servers end in ``data: [DONE]`` and no blank line, and a record that was cut does not decode.
+- A stream ends in ``data: [DONE]``. A connection that is lost between two events looks like any other end, so a
+  stream whose last event is a record ends in a `StreamError`. For providers that send no such end there is
+  ``require_done=False``. A record after ``[DONE]`` is read, and needs an end again.
+- A stream without any event ends in a `StreamError` too.
+- An event of the type ``error`` is how a provider reports a failure: a `StreamError` with its data. After it the
+  end is not missed. No other type means anything here.
+- A block of lines without data, in which a line is none of an event stream (HTML, a JSON body), is a bad record.
+
+The standard drops an event in which the stream ends. Here it is decoded, as a last line without a newline is: some
+servers end in ``data: [DONE]`` without a blank line. An event that was cut does not decode: a `StreamError`.
 """
 
 from __future__ import annotations
@@ -24,47 +28,54 @@ from io import BytesIO
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from . import _patches, _stream, json
-from ._stream import BATCH_BYTES, T
+from . import _decoder, _iterate, _patches, json
+from ._decoder import T, detached
+from ._events import DONE, EVENT_END, LINE_ENDS, count_records, last_end, parse, size_of, split
+from ._record import ChatCompletionResponse
 from ._writers import BLANK, Item, Message, aiterate, encode_lines, encode_plain, encoded, iterate, listed, not_encoded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 
     from msgspec import Struct
     from typing_extensions import Buffer, Unpack
+
+    from ._errors import RecordError
+    from ._iterate import AsyncSource, R, Source
 
 __all__ = [
     "END",
     "KEEP_ALIVE",
     "StreamDecoder",
+    "aiter_batches",
     "aiter_decode",
     "aiter_encode",
     "encode",
+    "iter_batches",
     "iter_decode",
     "iter_encode",
     "patch",
 ]
 
-_BLANK = b" \t\r\n"
-_DONE_DATA = b"[DONE]"
-_LINE_ENDS = (b"\n", b"\r")
-_LF, _CR = b"\n\r"
-# The end of a line and the blank line behind it, whose own end may be "\r\n"; behind a line "\r\n" is one end.
-_PAIRS = (b"\n\r", b"\n\n", b"\r\r")
+
+_CR = 13
+_NO_EVENT = "stream ended without an event"
+_NO_DONE = "stream ended without [DONE]"
 
 
-class StreamDecoder(_stream.TextDecoder[T]):
+class StreamDecoder(_decoder.TextDecoder[T]):
     r"""Decode a stream of server-sent events, from chunks of any size.
 
-    The `data` of its errors is the event's data, or the first bytes of an event that is too long.
+    The `data` of its errors is the event's data, or the first bytes of an event that is too long or has none.
 
     Args:
         type: what an event's data is decoded as: `ChatCompletionResponse`, `Envelope`, a Struct of your own,
-            `msgspec.Raw` (a view of data whose syntax was checked), or `bytes` (the data as it came, unchecked).
-        max_record_bytes: a longer event, its comments and line ends counted, is one bad record, told as soon as it
-            is known, and is skipped without being held; ``None`` for no limit.
-        on_error: is called with the `RecordError` of each bad record, in place of raising it.
+            `msgspec.Raw` (a view of data whose syntax was checked), or `bytes` (the data, not parsed).
+        max_record_bytes: a longer event, its comments and line ends counted, is one bad record. It is reported as
+            soon as it is known, and skipped without being buffered. ``None`` for no limit.
+        on_error: called with the `RecordError` of each bad record, in place of raising it. A `StreamError` is
+            always raised.
+        require_done: whether a stream is broken that does not end in ``data: [DONE]``.
 
     Raises:
         ValueError: `max_record_bytes` is below 1.
@@ -78,252 +89,158 @@ class StreamDecoder(_stream.TextDecoder[T]):
     [2.0]
     >>> decoder.finish()
     Traceback (most recent call last):
-    chatcodec.RecordError: event 4 at offset 45: stream ended without [DONE]
+    chatcodec.StreamError: event 4 at offset 45: stream ended without [DONE]
     """
 
     _unit = "event"
 
+    def __init__(
+        self,
+        type: type[T] = ChatCompletionResponse,  # type: ignore[assignment]
+        *,
+        max_record_bytes: int | None = _decoder.MAX_RECORD_BYTES,
+        on_error: Callable[[RecordError], object] | None = None,
+        require_done: bool = True,
+    ) -> None:
+        self._after_record = _NO_DONE if require_done else ""
+        super().__init__(type, max_record_bytes=max_record_bytes, on_error=on_error)
+
     def _reset(self) -> None:
         super()._reset()
+        # What is wrong with a stream that ends here.
+        self._missing = _NO_EVENT
+        # Whether a "\n" that comes next belongs to the "\r" before it.
         self._after_cr = False
-        self._owes_done = False
 
-    def feed(self, data: Buffer) -> list[T]:
-        """Take the next chunk, of any size, and return the records that it completed.
+    def _move(self, end: int) -> None:
+        """Go to `end`, where an event ends."""
+        self._pos = end
+        self._after_cr = self._buffer[end - 1 : end] == b"\r"
 
-        Raises:
-            RecordError: an event is bad, and there is no `on_error`. The records before it are in its `records`.
-                The chunk has been taken; the next call, with ``b""`` if need be, goes on behind it.
-            TypeError: `data` has no buffer.
-        """
-        if self._ordinary and type(data) is bytes:
-            tail = self._tail
-            end = (data.rfind(b"\n\n") + 1 or -1) + 1
-            rest = data[end:]
-            if _CR in rest:
-                end = _last_end(data, 0, len(data))
-                rest = data[end:]
-            size = len(tail) + (end or len(data))
-            # Where a line has just ended, its blank line may be cut in two.
-            if size <= self._limit and len(rest) <= self._limit and (end or tail[-1:] not in _LINE_ENDS):
-                if not end:
-                    self._hold(data)
-                    return []
-                try:
-                    records = self._decode_whole(bytes(tail + data[:end]))
-                except Exception:  # noqa: S110
-                    pass  # told with its place by the long way, and not as the context of what that raises
-                else:
-                    self._tail = rest
-                    self._offset += size
-                    self._index += len(records)
-                    return records
-        return super().feed(data)
-
-    def _decode_whole(self, run: bytes) -> list[T]:
-        """Return the records of a run of whole events; raise if one is bad, or needs a look of its own."""
-        messages, alive = _split(run)
-        if self._decode is bytes and (_DONE_DATA in messages[:-1] or not all(map(bytes.strip, messages))):
-            raise ValueError
-        done = messages[-1:] == [_DONE_DATA]
-        if done:
-            messages.pop()
-        records = messages if self._decode is bytes else list(map(self._decode, messages))
-        if done or messages:
-            self._owes_done = not done
-        self._index += done + alive
-        return records  # type: ignore[return-value]
-
-    def _can_be_ordinary(self) -> bool:
-        return not (self._at_start or self._skipping or self._after_cr)
-
-    def _completes(self, chunk: bytes) -> bool:
-        tail = self._tail
-        return bool(
-            self._skipping
-            or self._at_start
-            or len(tail) + len(chunk) > self._limit
-            or (tail[-1:] in _LINE_ENDS and chunk[:1] in _LINE_ENDS)
-            or _find_end(chunk, 0, len(chunk))[1]
-        )
-
-    def _decode_batch(self) -> bool:
-        if (self._at_start and not self._pass_bom()) or (self._skipping and not self._pass_event()):
+    def _step(self) -> bool:
+        if self._after_cr and self._pos < len(self._buffer):
+            self._after_cr = False
+            if self._buffer[self._pos : self._pos + 1] == b"\n":
+                self._pos += 1
+        if self._skipped is not None and not self._skip():
             return False
-        if self._pass_blank_lines():
-            return True
-        data, start = self._data, self._pos
-        # No event that ends in this window is too long, so that none of them needs a look.
-        window = start + min(BATCH_BYTES, self._limit + 1)
-        end = _last_end(data, start, window)
+        if not self._index:
+            self._pass_byte_order_mark()
+        buffer, start = self._buffer, self._pos
+        stop = start + self._run_bytes
+        end = last_end(buffer, max(start, self._searched - 1), stop)
         if not end:
-            stop, end = _find_end(data, window - 1, len(data))
-            if stop - start > self._limit:
-                self._refuse_long(start, end)
-                return True
-            if not end:
-                return False
-        self._look_for_cr(end)
-        self._decode_run(end)
+            return (len(buffer) >= stop or buffer[start : start + 1] in LINE_ENDS) and self._take_event()
+        run = bytes(buffer[start:end])
+        messages, numbers, events = split(run)
+        records: list[Any] = self._records
+        before = len(records)
+        failure = None
+        if self._decode is bytes:
+            stripped = [*map(bytes.strip, messages)]
+            if DONE in stripped or not all(stripped):
+                messages = messages[: count_records(messages)]
+            records += messages
+        else:
+            try:
+                records.extend(map(self._decode, messages))
+            except BaseException as error:
+                failure = detached(error)
+        count = len(records) - before
+        if count:
+            self._missing = self._after_record
+        if count == len(numbers):
+            self._index += events
+            self._move(end)
+            return self._continues(stop)
+        self._stop(numbers[count], start + size_of(run, numbers[count]))
+        return self._take_event(failure)
+
+    def _take_event(self, failure: BaseException | None = None) -> bool:
+        """Decode, report or skip the event at `_pos`, or a blank line there; return False if it is incomplete."""
+        buffer, start = self._buffer, self._pos
+        if buffer[start : start + 1] in LINE_ENDS:
+            self._move(start + (2 if buffer[start : start + 2] == b"\r\n" else 1))
+            self._index += 1
+            return True
+        found = EVENT_END.search(buffer, max(start, self._searched - 1))
+        lines_end = found.start() + 1 if found else len(buffer)
+        if self._is_long(lines_end):
+            return True
+        if not found:
+            return False
+        self._move(found.end())
+        self._take(start, bytes(buffer[start:lines_end]), failure)
         return True
 
-    def _decode_run(self, end: int) -> None:
-        """Decode the events in `_data[_pos:end]`, and go behind them."""
-        try:
-            records = self._decode_whole(self._data[self._pos : end])
-        except Exception:  # noqa: S110
-            pass  # told with its place below, and not as the context of what is told
-        else:
-            self._records += records
-            self._index += len(records)
-            self._pos = end
-            return
-        self._decode_one_by_one(end)
+    def _report_long(self, reason: str, data: bytes) -> None:
+        self._missing = self._after_record
+        super()._report_long(reason, data)
 
-    def _decode_one_by_one(self, end: int) -> None:
-        """Decode `_data[_pos:end]` with an eye on each event; `_pos` goes along."""
-        while (begin := self._pos) < end:
-            self._pos = _event_end(self._data, begin, end)
-            self._index += 1
-            kind, data = _parse(self._data[begin : self._pos])
-            message = b"\n".join(data)
-            if kind == b"error":
-                self._refuse(begin, "an event of the type error", message)
-            elif message == _DONE_DATA:
-                self._owes_done = False
-            elif message.strip(_BLANK):
-                self._owes_done = True
-                self._decode_message(begin, message)
+    def _take(self, start: int, event: bytes, failure: BaseException | None = None, *, cut: bool = False) -> None:
+        """Decode the event at `start`, or report what is wrong with it. A `failure` is that of its data."""
+        self._index += 1
+        kind, data, foreign = parse(event)
+        message = b"\n".join(data)
+        if kind == b"error":
+            self._missing = ""
+            self._report("upstream", start, "an error event from upstream", message)
+        elif not data and foreign:
+            self._missing = self._after_record
+            self._report("incomplete" if cut else "malformed", start, "no line of an event stream", event)
+        elif message.strip(BLANK) == DONE:
+            self._missing = ""
+        elif message.strip(BLANK):
+            self._missing = self._after_record
+            failure = failure or self._decode_one(message, cut=cut)
+            if failure is not None:
+                self._report_failure(failure, start, message, cut=cut)
 
-    def _refuse(self, begin: int, reason: str, data: bytes, cause: Exception | None = None) -> None:
-        self._owes_done = False
-        super()._refuse(begin, reason, data, cause)
-
-    def _pass_event(self) -> bool:
-        """Go behind the end of an event that is skipped; return False if that is still to come."""
-        self._skip_to(_find_end(self._data, self._pos, len(self._data))[1])
-        return not self._skipping
-
-    def _skip_to(self, end: int) -> None:
-        super()._skip_to(end)
-        if not end:
-            self._pos -= self._data.endswith(_LINE_ENDS)
-        self._look_for_cr(end)
-
-    def _pass_blank_lines(self) -> bool:
-        """Go behind blank lines between events, each of them a keep-alive; return False if there are none."""
-        if self._after_cr and not self._pos:
-            self._after_cr = False
-            self._pos = int(self._data.startswith(b"\n"))
-        start = self._pos
-        while self._data[self._pos : self._pos + 1] in _LINE_ENDS:
-            self._pos = _event_end(self._data, self._pos, len(self._data))
-            self._index += 1
-            self._look_for_cr(self._pos)
-        return self._pos > start
-
-    def _look_for_cr(self, end: int) -> None:
-        r"""Note whether the event that ends there ends in a ``\r`` whose ``\n`` may be in the next chunk."""
-        self._after_cr = end == len(self._data) and self._data.endswith(b"\r")
+    def _skip(self) -> bool:
+        if found := EVENT_END.search(self._buffer, self._pos):
+            self._skipped = None
+            self._move(found.end())
+            return True
+        # A line end there may be the first half of what ends the event.
+        self._pos = max(self._pos, len(self._buffer) - self._buffer.endswith(LINE_ENDS))
+        return False
 
     def _end(self) -> None:
-        if self._tail:
-            self._data, self._tail = bytes(self._tail), b""
-            self._decode_one_by_one(len(self._data))
-        if self._owes_done:
+        super()._end()
+        if self._missing:
+            reason, self._missing = self._missing, ""
             self._index += 1
-            self._refuse(self._pos, "stream ended without [DONE]", b"")
+            self._report("incomplete", self._pos, reason, b"")
+
+    def _end_record(self) -> None:
+        start, self._pos = self._pos, len(self._buffer)
+        self._take(start, bytes(self._buffer[start:]), cut=True)
 
 
-def _last_end(data: bytes, start: int, stop: int) -> int:
-    r"""Return where the last event in `data[start:stop]` ends, with the ``\n`` of a last ``\r\n``; 0 for none."""
-    found = -1
-    for pair in _PAIRS if _CR in data else _PAIRS[1:2]:
-        found = max(found, data.rfind(pair, max(found, start), stop))
-    if found < 0:
-        return 0
-    return found + (3 if data[found + 1 : found + 3] == b"\r\n" else 2)
+if TYPE_CHECKING:
 
+    class Options(_iterate.Options, total=False):
+        """What `StreamDecoder` takes beside the type."""
 
-def _find_end(data: bytes, start: int, stop: int) -> tuple[int, int]:
-    """Return where the first blank line behind a line in `data[start:stop]` begins and ends; else `stop` and 0."""
-    found = stop
-    for pair in _PAIRS if data.find(b"\r", start, stop) >= 0 else _PAIRS[1:2]:
-        at = data.find(pair, start, min(found + 1, stop))
-        found = at if at >= 0 else found
-    if found == stop:
-        return stop, 0
-    return found + 1, found + (3 if data[found + 1 : found + 3] == b"\r\n" else 2)
+        require_done: bool
 
+    def iter_decode(source: Source, type: type[R] = ..., **options: Unpack[Options]) -> Iterator[R]:
+        """Iterate over the records of a binary file, or of an iterable of chunks."""
 
-def _event_end(data: bytes, begin: int, end: int) -> int:
-    """Return where the event ends that begins at `begin`, a blank line alone included; `end` if not before."""
-    if data[begin] in (_LF, _CR):
-        return begin + (2 if data[begin : begin + 2] == b"\r\n" else 1)
-    return _find_end(data, begin, end)[1] or end
+    def aiter_decode(source: AsyncSource, type: type[R] = ..., **options: Unpack[Options]) -> AsyncIterator[R]:
+        """Iterate over the records of an object with ``async read(n)``, or of an async iterable of chunks."""
 
+    def iter_batches(source: Source, type: type[R] = ..., **options: Unpack[Options]) -> Iterator[list[R]]:
+        """Iterate as `iter_decode` does, over lists of what each chunk completed; none is empty."""
 
-def _split(run: bytes) -> tuple[list[bytes], int]:
-    """Return the data of events that have one line of it, and the number of events without data.
+    def aiter_batches(source: AsyncSource, type: type[R] = ..., **options: Unpack[Options]) -> AsyncIterator[list[R]]:
+        """Iterate as `aiter_decode` does, over lists of what each chunk completed; none is empty."""
 
-    Raises `ValueError` for other events, and for those of the type error.
-    """
-    end = b"\n\n" if run.endswith(b"\n\n") else b"\r\n\r\n"
-    if not run.endswith(end):
-        raise ValueError
-    if run.startswith(b"data: "):
-        # Most streams have no other fields, and this takes a third of the time of what follows.
-        messages = run[6 : -len(end)].split(end + b"data: ")
-        # One look at all of them: count() of the line ends would take four times as long.
-        text = b"".join(messages)
-        if _LF not in text and _CR not in text:
-            return messages, 0
-    if _CR in run:
-        run = run.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    if run.endswith(b"\n\n\n"):
-        raise ValueError
-    messages = []
-    # What events have beside their data. There are few that differ, such as types, and so few to look at: an event
-    # with a type takes 0.4 of the time that it would one by one.
-    others = set()
-    events = run[:-2].split(b"\n\n")
-    for event in events:
-        before, colon, value = event.partition(b"data:")
-        message, _, behind = value.partition(b"\n")
-        if colon:
-            messages.append(message.removeprefix(b" "))
-        others.add(before if colon else before + b"\n")
-        if behind:
-            others.add(behind + b"\n")
-    if not all(map(_is_skipped, others)):
-        raise ValueError
-    return messages, len(events) - len(messages)
-
-
-def _is_skipped(lines: bytes) -> bool:
-    """Whether `lines`, of an event, are whole ones without a meaning, or none."""
-    if not lines:
-        return True
-    kind, data = _parse(lines)
-    return lines[0] != _LF and lines[-1] == _LF and kind != b"error" and not data
-
-
-def _parse(event: bytes) -> tuple[bytes, list[bytes]]:
-    """Return the type and the lines of data of an event."""
-    kind = b""
-    data = []
-    # Of bytes, splitlines() takes the three line ends of the standard and no other.
-    for line in event.splitlines():
-        name, _, value = line.partition(b":")
-        if name == b"data":
-            data.append(value.removeprefix(b" "))
-        elif name == b"event":
-            kind = value.removeprefix(b" ")
-    return kind, data
-
-
-iter_decode = StreamDecoder.iter_decode
-aiter_decode = StreamDecoder.aiter_decode
+else:
+    iter_decode = StreamDecoder.iter_decode
+    aiter_decode = StreamDecoder.aiter_decode
+    iter_batches = StreamDecoder.iter_batches
+    aiter_batches = StreamDecoder.aiter_batches
 
 # What to write while there is nothing to send: a comment, which readers skip.
 KEEP_ALIVE: bytes = b":\n\n"

@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of every function and both streams.
+"""Coverage-guided fuzzing of every function and all three streams.
 
     python -m tests.fuzz FOLDER [OPTION...]     fuzz, with libFuzzer's options; FOLDER is what it starts from and grows
     python -m tests.fuzz -merge=1 LESS FOLDER   take the inputs that cover all that FOLDER does
@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 import atheris  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
 with atheris.instrument_imports(include=["chatcodec"]):  # pyright: ignore[reportAttributeAccessIssue]
-    from chatcodec import frames, json, msgpack, ndjson
+    from chatcodec import json, msgpack
 
-from tests.hostility import FOUND, STREAM, check_message, check_stream, found_inputs, saved_messages
+from tests.hostility import FOUND, FRAMINGS_OF, check_message, check_stream, found_inputs, saved_messages
 from tests.oddities import odd_records
+from tests.support import FRAMINGS
 from tests.wire import CASES
 
 if TYPE_CHECKING:
@@ -31,13 +32,14 @@ LONGEST = 400
 
 
 def check(data: bytes) -> None:
-    """Check `data` as a message and as a stream, in both formats."""
+    """Check `data` as a message in both formats, and as a stream in all three framings."""
     random = Random(data)
     try:
         for codec in (json, msgpack):
             check_message(codec, data)
             places = random.choices(range(len(data) + 1), k=4)
-            check_stream(STREAM[codec], data, places, random.choice([None, None, 1, 8, 30]))
+            for framing in FRAMINGS_OF[codec]:
+                check_stream(framing, data, places, random.choice([None, None, 1, 8, 30]))
     except BaseException:
         sys.stdout.write(f"the input, in hexadecimal: {data.hex()}\n")
         sys.stdout.flush()
@@ -51,8 +53,8 @@ def seeds() -> Iterable[bytes]:
     records = [case.record for case in CASES] + odd_records(Random(1), 20)
     for module in (json, msgpack):
         yield from (module.encode(record) for record in records)
-    for stream in (ndjson, frames):
-        yield from (stream.encode(records[at : at + 3]) for at in range(0, len(records), 3))
+    for framing in FRAMINGS:
+        yield from (framing.encoded(*records[at : at + 3]) + framing.end for at in range(0, len(records), 3))
 
 
 def sow(folder: Path) -> None:

@@ -1,0 +1,298 @@
+"""Streams without framing: the bytes buffered, the limit, errors, and the iterators over sources.
+
+A framing is a subclass of `StreamDecoder` that knows where records end. None does I/O: chunks in, records out.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
+
+import msgspec
+from msgspec import DecodeError, Raw, ValidationError
+
+from . import _iterate
+from ._errors import RecordError, StreamError, decode_error
+from ._record import ChatCompletionResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typing_extensions import Buffer, TypeVar, Unpack
+
+    from ._errors import Kind
+    from ._iterate import Options
+
+    T = TypeVar("T", default=ChatCompletionResponse)
+    D = TypeVar("D", bound="StreamDecoder[Any]")
+else:
+    from typing import TypeVar  # whose default the type checkers alone need
+
+    T = TypeVar("T")
+
+# A whole answer with a long tool result is below 1 MiB. A record of sixteen is an attack or a fault, and a thousand
+# connections that each buffer one still fit a gateway.
+MAX_RECORD_BYTES = 16 * 1024 * 1024
+
+# How many bytes the fast path takes at a time: at most, and after a record that it stopped at. What it had split
+# after that one is split again, and such records come together.
+_RUN_BYTES = 64 * 1024
+_RUN_BYTES_AFTER_STOP = 1024
+
+# Up to here it costs less to copy an unfinished record for each chunk than to let it grow in place.
+_SHORT = 4096
+
+_DATA_BYTES = 1024
+_STREAM_ERRORS = ("incomplete", "upstream")
+BLANK = b" \t\r\n"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class StreamDecoder(_iterate.FromSources, Generic[T]):
+    """The part of a stream decoder that does not know how records are framed.
+
+    `_buffer[_pos:]` is received and not decoded yet, and up to `_searched` no record ends in it. `_offset` is the
+    place of the buffer in the stream, `_index` the number of records so far. `_skipped` is the index, offset and
+    first bytes of a record that is too long, while the rest of it is still to come.
+    """
+
+    _unit: ClassVar[str]
+    _overhead: ClassVar[int]
+    _format: Any
+
+    def __init__(
+        self,
+        type: type[T] = ChatCompletionResponse,  # type: ignore[assignment]
+        *,
+        max_record_bytes: int | None = MAX_RECORD_BYTES,
+        on_error: Callable[[RecordError], object] | None = None,
+    ) -> None:
+        if max_record_bytes is not None and max_record_bytes < 1:
+            message = f"max_record_bytes is {max_record_bytes}, and must be 1 or more, or None for no limit"
+            raise ValueError(message)
+        self._limit = sys.maxsize if max_record_bytes is None else max_record_bytes
+        # No record is too long that ends, with what frames it, within so many bytes.
+        self._most_run_bytes = min(self._limit + self._overhead, _RUN_BYTES)
+        self._on_error = on_error
+        # bytes() returns exact bytes as they are, without a copy.
+        self._decode: Callable[[bytes], Any] = bytes if type is bytes else self._format.Decoder(type).decode
+        self._reset()
+
+    def _reset(self) -> None:
+        self._buffer: bytes | bytearray = b""
+        self._pos = 0
+        self._searched = 0
+        self._offset = 0
+        self._index = 0
+        self._run_bytes = self._most_run_bytes
+        self._skipped: tuple[int, int, bytes] | None = None
+        self._records: list[T] = []
+        self._error: RecordError | None = None
+
+    @property
+    def buffered(self) -> int:
+        """How many received bytes are not decoded yet."""
+        return len(self._buffer) - self._pos
+
+    def feed(self, data: Buffer) -> list[T]:
+        """Take the next chunk, of any size, and return the records that it completed.
+
+        Raises:
+            RecordError: a record is bad, and there is no `on_error`. The good ones found before it are in its
+                `records`. The chunk is consumed; the next call, with ``b""`` if need be, continues after it.
+            StreamError: the stream itself reports a failure. The same holds.
+            TypeError: `data` has no buffer.
+            ValueError: its buffer is closed or released.
+            BufferError: its buffer is not C-contiguous.
+        """
+        if type(data) is not bytes:
+            data = _copied(data)  # views are made of what is kept here, so it must not change
+        buffer = self._buffer
+        if not buffer:
+            self._buffer = data
+        elif len(buffer) <= _SHORT and not self._pos:
+            self._buffer = buffer + data
+        elif data:
+            self._append(data)
+        try:
+            while self._step():
+                pass
+        except RecordError as error:
+            error.records = self._take_records()
+            raise
+        if pos := self._pos:
+            self._offset += pos
+            self._buffer = self._buffer[pos:]
+            self._pos = 0
+        self._searched = len(self._buffer)
+        records = self._records
+        self._records = []
+        return records
+
+    def finish(self) -> list[T]:
+        """End the stream, return the last records, and be ready for a new stream.
+
+        Raises:
+            StreamError: the stream is broken: it was cut, for example. `records` holds the last good ones.
+            RecordError: it is not, and a bad record was not reported yet: the first of these. The same holds.
+        """
+        while True:
+            try:
+                while self._step():
+                    pass
+                self._end()
+                break
+            except RecordError as error:
+                if self._error is None or isinstance(error, StreamError) > isinstance(self._error, StreamError):
+                    self._error = error
+        first, records = self._error, self._records
+        self._reset()
+        if first is None:
+            return records
+        first.records = records
+        raise first
+
+    def _take_records(self) -> list[T]:
+        """Return the records that no call has returned yet."""
+        records, self._records = self._records, []
+        return records
+
+    def _append(self, chunk: bytes) -> None:
+        """Put `chunk` after a long record, or after what an error left."""
+        self._trim()
+        buffer = self._buffer
+        # What is shorter than the chunk is copied, and what is longer grows in place.
+        if type(buffer) is bytes and len(buffer) > len(chunk):
+            buffer = bytearray(buffer)
+        buffer += chunk
+        self._buffer = buffer
+
+    def _trim(self) -> None:
+        """Drop what is decoded from the buffer."""
+        pos = self._pos
+        self._offset += pos
+        self._pos = self._searched = 0
+        if isinstance(self._buffer, bytearray) and len(self._buffer) > pos + _SHORT:
+            del self._buffer[:pos]  # without a copy
+        else:
+            self._buffer = self._buffer[pos:]
+
+    def _continues(self, stop: int) -> bool:
+        """Whether more is buffered than the run that ended at `stop`. The next run may be larger."""
+        if len(self._buffer) <= stop:
+            return False
+        self._run_bytes = min(2 * self._run_bytes, self._most_run_bytes)
+        return True
+
+    def _stop(self, records: int, pos: int) -> None:
+        """Stop the fast path at the record at `pos`, which so many come before."""
+        self._index += records
+        self._pos = pos
+        self._run_bytes = min(_RUN_BYTES_AFTER_STOP, self._most_run_bytes)
+
+    def _decode_one(self, message: bytes, *, cut: bool = False) -> BaseException | None:
+        """Decode the message of one record, which may be `cut`; return what that raised."""
+        try:
+            if cut and self._decode is bytes:
+                self._format.decode(message, type=Raw)  # its syntax says whether it is whole
+            self._records.append(self._decode(message))
+        except BaseException as error:
+            return detached(error)
+        return None
+
+    def _report_failure(self, failure: BaseException, start: int, message: bytes, *, cut: bool = False) -> None:
+        """Report why the record at `start` did not decode. Where it is `cut`, it is the stream that failed."""
+        cause = decode_error(failure)
+        if not isinstance(cause, DecodeError):
+            raise cause
+        kind: Kind = "incomplete" if cut else "invalid" if isinstance(cause, ValidationError) else "malformed"
+        self._report(kind, start, str(cause), message, cause)
+
+    def _report(self, kind: Kind, start: int, reason: str, data: bytes, cause: Exception | None = None) -> None:
+        """Report what is wrong with the record at `start`. The position must be after it."""
+        error_type = StreamError if kind in _STREAM_ERRORS else RecordError
+        data = data[: min(_DATA_BYTES, self._limit)]
+        error = error_type(kind, self._unit, self._index, self._offset + start, reason, data)
+        error.__cause__ = cause
+        if error_type is StreamError or self._on_error is None:
+            raise error
+        self._on_error(error)
+
+    def _report_long(self, reason: str, data: bytes) -> None:
+        """Report the record at `_pos` as too long. From here on `_skip` is called for the rest of it."""
+        self._index += 1
+        self._skipped = self._index, self._offset + self._pos, data[: min(_DATA_BYTES, self._limit)]
+        self._report("too_long", self._pos, reason, data)
+
+    def _end(self) -> None:
+        """Decide about what the stream ended in. Called again after an error, until it raises none."""
+        if self._skipped is None:
+            if self._pos < len(self._buffer):
+                self._end_record()
+            return
+        self._index, offset, data = self._skipped
+        self._skipped = None
+        self._pos = len(self._buffer)
+        self._report("incomplete", offset - self._offset, "stream ended inside a record that is too long", data)
+
+    # What a framing brings:
+
+    def _step(self) -> bool:
+        """Decode whole records from `_pos` on, and then the one that needs the exact path, if any.
+
+        Return False where only an incomplete record is left.
+        """
+        raise NotImplementedError
+
+    def _skip(self) -> bool:
+        """Go to the end of a record that is too long; return False if that is still to come."""
+        raise NotImplementedError
+
+    def _end_record(self) -> None:
+        """Decide about the record at `_pos`, in which the stream ended."""
+        raise NotImplementedError
+
+
+class TextDecoder(StreamDecoder[T]):
+    """What lines and events share: JSON in text, which may start with a byte order mark."""
+
+    _overhead = 1
+    _format = msgspec.json
+
+    def _pass_byte_order_mark(self) -> None:
+        if self._offset == self._pos == 0 and self._buffer.startswith(_BYTE_ORDER_MARK):
+            self._pos = len(_BYTE_ORDER_MARK)
+
+    def _is_long(self, end: int) -> bool:
+        """Whether the record from `_pos` to `end`, or further, is too long; if so, report it."""
+        start = self._pos
+        if end - start <= self._limit:
+            return False
+        if self._offset == start == 0 and _BYTE_ORDER_MARK.startswith(self._buffer):
+            return False  # two bytes of the mark, and a limit of one
+        data = bytes(self._buffer[start : start + _DATA_BYTES])
+        self._report_long(f"longer than the limit of {self._limit} bytes", data)
+        return True
+
+
+def detached(error: BaseException) -> BaseException:
+    """Return `error` without the frame that caught it, which would keep the chunk alive, and the error in a cycle."""
+    return error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
+
+
+def converting(decoder: type[D], convert: Callable[[bytes], Any], **options: Unpack[Options]) -> D:
+    """Return a stream decoder whose records are what `convert` makes of each message.
+
+    What `convert` raises of `DecodeError` and `EncodeError` makes the record a bad one.
+    """
+    result = decoder(Raw, **options)
+    result._decode = convert
+    return result
+
+
+def _copied(data: Buffer) -> bytes:
+    view = memoryview(data)
+    if not view.c_contiguous:
+        message = "the buffer is not C-contiguous"
+        raise BufferError(message)
+    return view.tobytes()

@@ -1,0 +1,314 @@
+"""What the tests of streams share: the three framings, and how to cut, decode and measure."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import sys
+import time
+import tracemalloc
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from hypothesis import strategies as st
+from msgspec import Raw
+
+from chatcodec import (
+    ChatCompletionResponse,
+    Envelope,
+    RecordError,
+    StreamError,
+    frames,
+    json,
+    msgpack,
+    ndjson,
+    sse,
+)
+
+from .wire import hostile, records
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+
+BOM = b"\xef\xbb\xbf"
+TYPES: list[Any] = [ChatCompletionResponse, Envelope, Raw, bytes]
+COSTS = [ChatCompletionResponse(cost=float(number)) for number in range(1, 6)]
+INVALID = {json: b'{"cost":"x"}', msgpack: b"\x81\xa4cost\xa1x"}
+MALFORMED = {json: b'{"cost":}', msgpack: b"\x81\xa4cost\xc1"}
+
+
+@dataclass(frozen=True, eq=False)
+class Framing:
+    """A stream module, and its framing written down apart from the library."""
+
+    stream: Any
+    codec: Any
+    unit: str
+    keep_alive: bytes
+    end: bytes
+    frame: Callable[[bytes], bytes]
+    pieces: tuple[bytes, ...]  # of its grammar, to be put together in any order
+
+    @property
+    def invalid(self) -> bytes:
+        """A message that is well-formed and of the wrong type."""
+        return INVALID[self.codec]
+
+    @property
+    def malformed(self) -> bytes:
+        """A message with bad syntax."""
+        return MALFORMED[self.codec]
+
+    @property
+    def bad(self) -> bytes:
+        """A framed message of the wrong type."""
+        return self.frame(self.invalid)
+
+    def framed(self, *messages: bytes) -> bytes:
+        """Frame messages, good or bad, without an end mark."""
+        return b"".join(map(self.frame, messages))
+
+    def encoded(self, *many: ChatCompletionResponse) -> bytes:
+        """Frame records, without an end mark."""
+        return self.framed(*map(self.codec.encode, many))
+
+
+LINES = Framing(
+    ndjson,
+    json,
+    "line",
+    keep_alive=b"\n",
+    end=b"",
+    frame=lambda message: message + b"\n",
+    pieces=(
+        b"{}",
+        b'{"cost":1}',
+        b"[",
+        b"}{",
+        b"{}\r\n",
+        b" \t",
+        b"\r",
+        b"\r\n",
+        b"\n",
+        b"\x0b",
+        b"\0",
+        b"x" * 900,
+        BOM,
+    ),
+)
+FRAMES = Framing(
+    frames,
+    msgpack,
+    "frame",
+    keep_alive=b"\0\0\0\0",
+    end=b"",
+    frame=lambda message: len(message).to_bytes(4, "big") + message,
+    pieces=(
+        b"\0\0\0\1\x80",
+        b"\0\0\0\2\x80\x80",
+        b"\0\0\0",
+        b"\0",
+        b"\x80",
+        b"\0\0\0\4\xc1",
+        b"\xff" * 4,
+        b"\0\0\3\x84",
+    ),
+)
+EVENTS = Framing(
+    sse,
+    json,
+    "event",
+    keep_alive=b": ping\n\n",
+    end=b"data: [DONE]\n\n",
+    frame=lambda message: b"data: " + message + b"\n\n",
+    pieces=(
+        *(b"data: {}", b"data:{}", b"data: ", b"data", b"data: {", b"data: }", b'data: {"cost":"x"}', b"data: [DONE] "),
+        *(b"event: error", b"event: message", b"id: 1", b"retry", b": comment", b"xdata: {}", b"x", BOM, b"\0"),
+        *(b"\n", b"\r", b"\r\n", b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r"),
+    ),
+)
+FRAMINGS = [LINES, FRAMES, EVENTS]
+framings = pytest.mark.parametrize("framing", FRAMINGS, ids=lambda framing: framing.stream.__name__[10:])
+texts = pytest.mark.parametrize("framing", [LINES, EVENTS], ids=["ndjson", "sse"])
+types = pytest.mark.parametrize("type", TYPES, ids=lambda record: record.__name__)
+
+
+class Bad(NamedTuple):
+    """What a user sees of an error, but for the records before it."""
+
+    kind: str
+    unit: str
+    index: int  # type: ignore[assignment]  # the contract's name, and a method of tuples
+    offset: int
+    reason: str
+    data: bytes
+
+
+def bad(error: RecordError) -> Bad:
+    """Return what a user sees of `error`."""
+    assert isinstance(error, StreamError) is (error.kind in ("incomplete", "upstream"))
+    assert str(error) == f"{error.unit} {error.index} at offset {error.offset}: {error.reason}"
+    return Bad(error.kind, error.unit, error.index, error.offset, error.reason, error.data)
+
+
+def plain(record: Any) -> Any:
+    """Turn a record of any type into something that compares by its bytes."""
+    if isinstance(record, Envelope):
+        values = (getattr(record, name) for name in record.__struct_fields__)
+        return [bytes(value) if isinstance(value, Raw) else value for value in values]
+    return bytes(record) if isinstance(record, Raw) else record
+
+
+def _collected(seen: list[Any], call: Callable[..., list[Any]], *chunk: Any) -> bool:
+    try:
+        seen.extend(map(plain, call(*chunk)))
+    except RecordError as error:
+        seen += [*map(plain, error.records), bad(error)]
+        return False
+    return True
+
+
+def outcome(framing: Framing, chunks: Iterable[Any], **options: Any) -> list[Any]:
+    """Decode a stream and drain each error; return records and raised errors in their order."""
+    decoder = framing.stream.StreamDecoder(**options)
+    seen: list[Any] = []
+    for chunk in chunks:
+        drained = _collected(seen, decoder.feed, chunk)
+        while not drained:
+            drained = _collected(seen, decoder.feed, b"")
+    _collected(seen, decoder.finish)
+    assert decoder.buffered == 0
+    return seen
+
+
+def outcome_of_callback(framing: Framing, chunks: Iterable[Any], **options: Any) -> list[Any]:
+    """Decode a stream with `on_error`; return the records, then the errors, raised or reported."""
+    errors: list[Any] = []
+    seen = outcome(framing, chunks, on_error=lambda error: errors.append(bad(error)), **options)
+    assert not [item for item in seen if isinstance(item, Bad) and item.kind not in ("incomplete", "upstream")]
+    return errors_last(seen + errors)
+
+
+def errors_last(seen: list[Any]) -> list[Any]:
+    """Return the records, then the errors by their place."""
+    errors = sorted((item for item in seen if isinstance(item, Bad)), key=lambda error: (error.index, error.kind))
+    return [item for item in seen if not isinstance(item, Bad)] + errors
+
+
+def errors_of(seen: list[Any]) -> list[Bad]:
+    """Return the errors alone."""
+    return [item for item in seen if isinstance(item, Bad)]
+
+
+def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
+    """Cut `data` at `places`."""
+    bounds = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+    return [data[start:end] for start, end in itertools.pairwise(bounds)]
+
+
+def pieces(data: bytes, size: int) -> list[bytes]:
+    """Cut `data` into chunks of `size` bytes."""
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+def drained(iterator: Iterator[Any]) -> list[Any]:
+    """Iterate to the end, past the errors."""
+    seen: list[Any] = []
+    while True:
+        try:
+            for record in iterator:
+                seen.append(plain(record))
+            return seen
+        except RecordError as error:
+            assert error.records == []
+            seen.append(bad(error))
+
+
+async def adrained(iterator: AsyncIterator[Any]) -> list[Any]:
+    """Iterate to the end, past the errors."""
+    seen: list[Any] = []
+    while True:
+        try:
+            async for record in iterator:
+                seen.append(plain(record))
+            return seen
+        except RecordError as error:
+            assert error.records == []
+            seen.append(bad(error))
+
+
+@st.composite
+def streams_of(draw: st.DrawFn, framing: Framing) -> bytes:
+    """Draw a stream of good and bad records and keep-alives, or of anything, cut short or not."""
+    whole = b""
+    for _ in range(draw(st.integers(0, 6))):
+        kind = draw(st.integers(0, 6))
+        if kind == 0:
+            whole += framing.keep_alive
+        elif kind == 1:
+            whole += draw(st.binary(max_size=12))
+        elif kind == 2:
+            some = b"".join(draw(st.lists(st.sampled_from(framing.pieces), max_size=8)))
+            whole += some * draw(st.just(1) | st.integers(2, 60))
+        else:
+            message = draw(hostile(framing.codec)) if kind == 3 else framing.codec.encode(draw(records))
+            whole += framing.frame(message)
+    if framing is not FRAMES:
+        whole = whole.replace(b"\n", draw(st.sampled_from([b"\n", b"\n", b"\r\n", b"\r"])))
+        whole = draw(st.sampled_from([b"", b"", BOM])) + whole
+    whole = whole[: len(whole) - draw(st.just(0) | st.integers(0, len(whole)))]
+    return whole + draw(st.sampled_from([b"", framing.end]))
+
+
+def traced(run: Callable[[], Any]) -> tuple[int, int]:
+    """Return how much memory is kept after `run`, its result included, and the most that there was."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        result = run()
+        gc.collect()
+        held = tracemalloc.get_traced_memory()
+        del result
+        return held
+    finally:
+        tracemalloc.stop()
+
+
+def work(run: Callable[[], object]) -> Counter[str]:
+    """Count the calls that `run` makes, into Python and into C, by name."""
+    calls: Counter[str] = Counter()
+
+    def count(_: Any, event: str, function: Any) -> None:
+        if event in ("call", "c_call"):
+            calls[function.__name__ if event == "c_call" else event] += 1
+
+    gc.disable()
+    sys.setprofile(count)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+        gc.enable()
+    return calls
+
+
+def check_growth(make: Callable[[int], Callable[[], object]], size: int) -> None:
+    """Check that 8 times the size takes about 8 times as long, where quadratic cost takes 64 times.
+
+    The best of some rounds counts: the machine may be busy.
+    """
+    seconds = [float("inf")] * 2
+    for _ in range(4):
+        for number, scale in enumerate((1, 8)):
+            run = make(scale * size)
+            gc.disable()
+            start = time.process_time()
+            run()
+            seconds[number] = min(seconds[number], time.process_time() - start)
+            gc.enable()
+        if seconds[1] < 16 * seconds[0]:
+            return
+    message = f"{seconds[0]:.4f} s for {size}, {seconds[1]:.4f} s for 8 times as much"
+    raise AssertionError(message)
