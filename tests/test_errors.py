@@ -58,7 +58,7 @@ QUOTED = [
     ({"shape": {"type": SECRET}}, "Invalid value - at `$.shape.type`"),
     ({SECRET: 1}, "Object contains unknown field"),
     ({f"x - at `$.{SECRET}": 1}, "Object contains unknown field"),
-    ({"checked": SECRET}, "refused by the type's own check (ValueError)"),
+    ({"checked": SECRET}, "rejected by the type's own check (ValueError)"),
 ]
 
 
@@ -128,13 +128,13 @@ def test_a_map_that_is_a_key_is_a_decode_error() -> None:
         with pytest.raises(DecodeError):
             chatcodec.msgpack.decode(message)
     with pytest.raises(DecodeError, match=r"^a map is a key of a map$"):
-        _errors.raise_decode_error(TypeError("unhashable type: 'dict'"))
+        _errors.raise_decode_error(TypeError("unhashable type: 'dict'"), b"\x80")
 
 
 @pytest.mark.parametrize("error", [ValueError("year 20000"), OverflowError("20000")])
 def test_a_value_that_python_cannot_hold_is_out_of_range(error: Exception) -> None:
     with pytest.raises(ValidationError, match=r"^a value is out of range$"):
-        _errors.raise_decode_error(error)
+        _errors.raise_decode_error(error, b"{}")
 
 
 @pytest.mark.parametrize("codec", CODECS)

@@ -26,7 +26,7 @@ def raised_by(error: Exception) -> type[ChatCompletionResponse]:
 READING: list[tuple[Any, str]] = [
     (lambda: json.decode(b'{"sessionId":"\xff"}'), "text is not valid UTF-8"),
     (lambda: json.decode(nested(json, DEEP)), "nested deeper than the recursion limit"),
-    (lambda: json.decode(b"{}", raised_by(MemoryError())), "a declared length is beyond the memory"),
+    (lambda: json.decode(b"{}", raised_by(MemoryError())), "a declared length exceeds the available memory"),
     (lambda: json.decode(b"{}", raised_by(OverflowError())), "a value is out of range"),
 ]
 
@@ -38,7 +38,7 @@ def test_the_words_of_what_cannot_be_read(read: Any, words: str) -> None:
 
 
 WORDS = [
-    "text holds a lone surrogate",
+    "text holds half a surrogate pair",
     "a cycle, or nested deeper than the recursion limit",
     "a value is beyond what the format can hold",
     "a field has been deleted",

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import DecodeError, Raw, ValidationError
 
 from . import _iterate
-from ._errors import RecordError, StreamError, decode_error
+from ._errors import RecordError, StreamError, contiguous, decode_error
 from ._record import ChatCompletionResponse
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class StreamDecoder(_iterate.FromSources, Generic[T]):
             BufferError: its buffer is not C-contiguous.
         """
         if type(data) is not bytes:
-            data = _copied(data)  # views are made of what is kept here, so it must not change
+            data = contiguous(data)  # views are made of what is kept here, so it must not change
         buffer = self._buffer
         if not buffer:
             self._buffer = data
@@ -202,7 +202,7 @@ class StreamDecoder(_iterate.FromSources, Generic[T]):
 
     def _report_failure(self, failure: BaseException, start: int, message: bytes, *, cut: bool = False) -> None:
         """Report why the record at `start` did not decode. Where it is `cut`, it is the stream that failed."""
-        cause = decode_error(failure)
+        cause = decode_error(failure, message)
         if not isinstance(cause, DecodeError):
             raise cause
         kind: Kind = "incomplete" if cut else "invalid" if isinstance(cause, ValidationError) else "malformed"
@@ -288,11 +288,3 @@ def converting(decoder: type[D], convert: Callable[[bytes], Any], **options: Unp
     result = decoder(Raw, **options)
     result._decode = convert
     return result
-
-
-def _copied(data: Buffer) -> bytes:
-    view = memoryview(data)
-    if not view.c_contiguous:
-        message = "the buffer is not C-contiguous"
-        raise BufferError(message)
-    return view.tobytes()

@@ -1,34 +1,44 @@
-"""What comes out of this package when input is bad, and the one place where it is made so.
+"""What this package raises for bad input.
 
-msgspec's own errors pass as they are, unless their text quotes the data. What else its C code lets out
-(`UnicodeDecodeError`, `RecursionError` and others) becomes one of the three errors of the contract here.
+msgspec's own errors are raised as they are, unless their text quotes the data or names the wrong reason. Whatever else
+its C code raises (`UnicodeDecodeError`, `RecursionError` and others) is replaced here by one of the documented errors.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
+import msgspec
 from msgspec import DecodeError, EncodeError, MsgspecError, ValidationError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 # The messages of msgspec that quote a value, which types with enums, literals, tags and closed fields can raise.
 _QUOTING = r"(Invalid enum value|Invalid value|Object contains unknown field) "
 # The path at a message's end. It holds names of the type's fields and indices, never a key of the data.
 _PATH = r" - at `[^`]*`(?: in `[^`]*`)?\Z"
+# The messages of msgspec for half a surrogate pair: the first two say it, the last one is said of truncated data too.
+_HALF_PAIR = ("utf-16 surrogate pair", "unexpected end of hex escape")
+_TRUNCATED = "Input data was truncated"
+# The first half of a pair near the end of the data, where the second half has not begun.
+_FIRST_HALF_LAST = re.compile(rb"(\\+)u[dD][89abAB][0-9a-fA-F]{2}(?:[^\\]|\\[^u]).{0,4}\Z", re.DOTALL)
 
 Kind = Literal["malformed", "invalid", "too_long", "incomplete", "upstream"]
 Table = list[tuple[type[Exception], type[MsgspecError], str]]
 
-# What msgspec lets out beside its own errors, the narrower kinds first, and what it is to readers and to writers.
+# What msgspec raises besides its own errors, the narrower classes first, and what readers and writers raise instead.
 _UNREADABLE: Table = [
     (UnicodeError, DecodeError, "text is not valid UTF-8"),
     (RecursionError, DecodeError, "nested deeper than the recursion limit"),
-    (MemoryError, DecodeError, "a declared length is beyond the memory"),
+    (MemoryError, DecodeError, "a declared length exceeds the available memory"),
     (ValueError, ValidationError, "a value is out of range"),
     (OverflowError, ValidationError, "a value is out of range"),
+    (SystemError, ValidationError, "a value is out of range"),  # an integer beyond a float, up to msgspec 0.21
 ]
 _UNWRITABLE: Table = [
-    (UnicodeError, EncodeError, "text holds a lone surrogate"),
+    (UnicodeError, EncodeError, "text holds half a surrogate pair"),
     (RecursionError, EncodeError, "a cycle, or nested deeper than the recursion limit"),
     (ValueError, EncodeError, "a value is beyond what the format can hold"),
     (OverflowError, EncodeError, "a value is beyond what the format can hold"),
@@ -94,24 +104,58 @@ class StreamError(RecordError):
 RecordError.__module__ = StreamError.__module__ = "chatcodec"
 
 
-def raise_decode_error(error: Exception, number: int = 0) -> NoReturn:
-    """Raise what a reader of bad input is to see in place of `error`, or `error` itself.
+def contiguous(buf: Buffer) -> bytes:
+    """Return a copy of the bytes in `buf`.
 
-    A `number` is that of the bad record among many.
+    Raises `TypeError` if it has no buffer, `ValueError` if its buffer is closed or released, and `BufferError` if it is
+    not C-contiguous.
     """
-    result = decode_error(error)
-    if number and isinstance(result, DecodeError):
-        result = type(result)(f"record {number}: {result}")
-    _raise(result, error)
+    view = memoryview(buf)
+    if not view.c_contiguous:
+        message = "the buffer is not C-contiguous"
+        raise BufferError(message)
+    return view.tobytes()
 
 
-def decode_error(error: Exception) -> Exception:
-    """Return `error` if it may leave the package, else the `DecodeError` that says the same without the data."""
+def raise_decode_error(error: Exception, buf: Buffer) -> NoReturn:
+    """Raise what a reader of the bad input in `buf` is to see in place of `error`, or `error` itself."""
+    _raise(decode_error(error, buf), error)
+
+
+def decode_error(error: BaseException, buf: Buffer) -> BaseException:
+    """Return `error` if it may be raised, else the error that gives the true reason without the data.
+
+    `buf` is what was decoded. The result is a `DecodeError`, or what `contiguous` raises for a buffer that cannot be
+    read.
+    """
     if isinstance(error, ValidationError):
         return _without_quotes(error)
+    if isinstance(error, DecodeError):
+        return DecodeError("a string holds half a surrogate pair") if _is_half_pair(str(error), buf) else error
     if isinstance(error, TypeError) and str(error).startswith("unhashable"):
         return DecodeError("a map is a key of a map")  # MessagePack, up to msgspec 0.21
-    return error if isinstance(error, DecodeError) else _replaced(error, _UNREADABLE)
+    if isinstance(error, (ValueError, BufferError)) and (failure := _buffer_error(buf)) is not None:
+        return failure
+    return _replaced(error, _UNREADABLE)
+
+
+def _is_half_pair(reason: str, buf: Buffer) -> bool:
+    if any(words in reason for words in _HALF_PAIR):
+        return True
+    if reason != _TRUNCATED or isinstance(buf, str):
+        return False
+    data = memoryview(buf).cast("B")
+    last = _FIRST_HALF_LAST.search(data[-64:])
+    # After an even number of backslashes the `u` is text, and so is all of this in MessagePack, which is not ASCII.
+    return last is not None and len(last[1]) % 2 == 1 and bytes(data[:1]).isascii()
+
+
+def _buffer_error(buf: Buffer) -> Exception | None:
+    try:
+        contiguous(buf)
+    except (ValueError, BufferError) as error:
+        return error.with_traceback(None)
+    return None
 
 
 def _without_quotes(error: ValidationError) -> ValidationError:
@@ -119,7 +163,7 @@ def _without_quotes(error: ValidationError) -> ValidationError:
     path = re.search(_PATH, text)
     if error.__cause__ is not None:
         # Raised by the type's own __post_init__, whose words may hold values.
-        reason = f"refused by the type's own check ({type(error.__cause__).__name__})"
+        reason = f"rejected by the type's own check ({type(error.__cause__).__name__})"
     elif quoting := re.match(_QUOTING, text):
         reason = quoting[1]
         if quoting[1].endswith("field"):
@@ -134,7 +178,7 @@ def raise_encode_error(error: Exception) -> NoReturn:
     _raise(encode_error(error), error)
 
 
-def _raise(result: Exception, error: Exception) -> NoReturn:
+def _raise(result: BaseException, error: BaseException) -> NoReturn:
     if result is error:
         raise error
     try:
@@ -144,12 +188,29 @@ def _raise(result: Exception, error: Exception) -> NoReturn:
         result.__context__ = None
 
 
-def encode_error(error: Exception) -> Exception:
-    """Return `error` if it may leave the package, else the `EncodeError` that says the same without the data."""
+def encode_error(error: BaseException) -> BaseException:
+    """Return `error` if it may be raised, else the `EncodeError` that says the same without the data."""
     return _replaced(error, _UNWRITABLE)
 
 
-def _replaced(error: Exception, table: Table) -> Exception:
+def unsupported(value: object) -> Any:
+    """Raise the error for a value that JSON has no form for (an `enc_hook` of msgspec)."""
+    if isinstance(value, msgspec.msgpack.Ext):
+        message = "JSON cannot hold a MessagePack extension"
+        raise EncodeError(message)
+    message = f"Encoding objects of type {type(value).__name__} is unsupported"
+    raise TypeError(message)
+
+
+def offset_error(offset: int, size: int) -> ValueError:
+    """Return the error for an `offset` outside a buffer of `size` bytes.
+
+    msgspec 0.22 accepts an offset beyond the end, and leaves uninitialised memory in the gap.
+    """
+    return ValueError(f"offset {offset} is outside the buffer of {size} bytes")
+
+
+def _replaced(error: BaseException, table: Table) -> BaseException:
     for kind, result, text in table:
         if isinstance(error, kind):
             return result(text)

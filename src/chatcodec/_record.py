@@ -1,5 +1,6 @@
 """The record, in its two forms: decoded whole, and as an envelope around undecoded choices."""
 
+from copy import copy
 from datetime import datetime, timezone
 from typing import Annotated, Any
 
@@ -8,8 +9,12 @@ from msgspec import EncodeError, Meta, Raw, Struct, structs
 # Absent, and null in JSON and in MessagePack.
 _ABSENT_OR_NULL = (b"", b"null", b"\xc0")
 
+# The only class of times that msgspec writes. In a tuple, because freezegun replaces the name `datetime` in modules.
+DATETIME = (datetime,)
+
 # On the other side this field is a JavaScript Date, an instant, which a time without an offset does not name.
 Instant = Annotated[datetime, Meta(tz=True)]
+Choices = list[dict[str, Any]]
 
 
 class ChatCompletionResponse(Struct, rename="camel", kw_only=True, omit_defaults=True):
@@ -33,7 +38,7 @@ class ChatCompletionResponse(Struct, rename="camel", kw_only=True, omit_defaults
     timestamp: Instant | None = None
     generation_id: str | None = None
     session_id: str | None = None
-    choices: list[dict[str, Any]] | None = None
+    choices: Choices | None = None
     stream: bool | None = None
     cost: float | None = None
     latency: float | None = None
@@ -77,31 +82,48 @@ class Envelope(Struct, rename="camel", kw_only=True, omit_defaults=True, gc=Fals
 
 
 def writable(response: Struct) -> Struct:
-    """Return `response`, or its equal that the wire can hold.
+    """Return `response`, or an equal record that the wire can hold.
 
-    Raises `TypeError` for an envelope, and `EncodeError` for a timestamp without an offset.
+    Raises `TypeError` for an envelope and for a record's timestamp that is no datetime, and `EncodeError` for a
+    timestamp without an offset.
     """
     if isinstance(response, Envelope):
         message = "an Envelope is for reading: its choices are a view of one format, so decode it whole to encode it"
         raise TypeError(message)
     timestamp = getattr(response, "timestamp", None)
-    if isinstance(timestamp, datetime):
-        instant = writable_time(timestamp)
-        if instant is not timestamp:
-            return structs.replace(response, timestamp=instant)
+    # A Struct that is no record may have a `timestamp` of any type.
+    if timestamp is None or not (isinstance(response, ChatCompletionResponse) or isinstance(timestamp, datetime)):
+        return response
+    instant = writable_time(timestamp)
+    if instant is not timestamp:
+        # structs.replace() would run the type's __post_init__ again.
+        response = copy(response)
+        structs.force_setattr(response, "timestamp", instant)
     return response
 
 
-def writable_time(timestamp: datetime) -> datetime:
-    """Return `timestamp`, or the same instant in UTC where RFC 3339 cannot hold its offset.
+def writable_time(timestamp: object) -> datetime:
+    """Return `timestamp`, or the same time as msgspec and RFC 3339 can hold it.
 
-    Raises `EncodeError` for a time without an offset.
+    Raises `TypeError` for what is no datetime, and `EncodeError` for a time without an offset.
     """
+    # pandas.NaT is a datetime without a year.
+    if not isinstance(timestamp, datetime) or not isinstance(timestamp.year, int):
+        message = f"timestamp: Expected `datetime`, got `{type(timestamp).__name__}`"
+        raise TypeError(message)
     offset = timestamp.utcoffset()
     if offset is None:
         message = "timestamp has no offset"
         raise EncodeError(message)
     # RFC 3339 section 5.6: an offset is hours and minutes. Zones before about 1930 have seconds in theirs.
     if offset.seconds % 60 or offset.microseconds:
-        return timestamp.astimezone(timezone.utc)
-    return timestamp
+        timestamp = timestamp.astimezone(timezone.utc)
+    return timestamp if timestamp.__class__ in DATETIME else _plain(timestamp)
+
+
+def _plain(time: datetime) -> datetime:
+    """Return a time of a subclass (of pandas, pendulum, freezegun), which msgspec does not write, as a datetime."""
+    return DATETIME[0](
+        time.year, time.month, time.day, time.hour, time.minute, time.second, time.microsecond, time.tzinfo,
+        fold=time.fold,
+    )  # fmt: skip

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from . import _decoder, _patches, msgpack
+from . import _decoder, msgpack
 from ._decoder import T, detached
 from ._writers import Item, Message, aiterate, encode_messages, encode_plain, encoded, iterate, listed, not_encoded
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 
     from msgspec import Struct
-    from typing_extensions import Buffer, Unpack
 
 __all__ = [
     "END",
@@ -35,7 +34,6 @@ __all__ = [
     "iter_batches",
     "iter_decode",
     "iter_encode",
-    "patch",
 ]
 
 _HEADER = Layout(">I")
@@ -245,20 +243,3 @@ def aiter_encode(items: AsyncIterable[Struct | Message | list[Item]]) -> AsyncIt
     [b'\x00\x00\x00\x01\x80', b'\x00\x00\x00\x01\xc0\x00\x00\x00\x01\x80']
     """
     return aiterate(items, _encode, END)
-
-
-def patch(messages: Iterable[Buffer], **changes: Unpack[_patches.Changes]) -> bytes:
-    r"""Set the same fields in all of `messages`, and encode them as frames.
-
-    It returns what `encode` makes of ``msgpack.patch(message, **changes)`` for each, in less time.
-
-    Raises:
-        msgspec.DecodeError: a message is bad, as for `msgpack.patch`. The text has its number, from 1.
-        msgspec.ValidationError: it is MessagePack, and no map with keys that are text.
-        msgspec.EncodeError: a new value cannot be written, or a message gets beyond what a length can say.
-        TypeError: a new value has a type that has no encoding, or `choices` is a view.
-
-    >>> patch([b"\x80", b"\x81\xa6stream\xc3"], stream=False)
-    b'\x00\x00\x00\t\x81\xa6stream\xc2\x00\x00\x00\t\x81\xa6stream\xc2'
-    """
-    return encode(_patches.patch_each(messages, changes, msgpack))

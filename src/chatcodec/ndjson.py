@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from . import _decoder, _patches, json
+from . import _decoder, json
 from ._decoder import T, detached
 from ._errors import decode_error
 from ._writers import BLANK, Item, Message, aiterate, encode_lines, encode_plain, encoded, iterate, listed, not_encoded
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 
     from msgspec import Struct
-    from typing_extensions import Buffer, Unpack
 
 __all__ = [
     "END",
@@ -37,7 +36,6 @@ __all__ = [
     "iter_batches",
     "iter_decode",
     "iter_encode",
-    "patch",
 ]
 
 _LF, _CR = b"\n\r"
@@ -200,7 +198,7 @@ def _one_line(message: bytes, number: int) -> bytes:
     except Exception as error:
         failure = error
     # Outside the `except`, or `failure`, which can hold the data, would be the context.
-    cause = decode_error(failure.with_traceback(None))
+    cause = decode_error(failure.with_traceback(None), message)
     raise not_encoded(number, f"line breaks in what is not JSON: {cause}") from cause
 
 
@@ -243,21 +241,3 @@ def aiter_encode(items: AsyncIterable[Struct | Message | list[Item]]) -> AsyncIt
     [b'{"cost":1}\n', b'{"cost":2}\n{"cost":1}\n']
     """
     return aiterate(items, _encode, END)
-
-
-def patch(messages: Iterable[Buffer], **changes: Unpack[_patches.Changes]) -> bytes:
-    r"""Set the same fields in all of `messages`, and encode them as lines.
-
-    It returns what `encode` makes of ``json.patch(message, **changes)`` for each, in less time.
-
-    Raises:
-        msgspec.DecodeError: a message is bad, as for `json.patch`. The text has its number, from 1.
-        msgspec.ValidationError: it is JSON, and no object.
-        msgspec.EncodeError: a new value cannot be written, or a newline in a value would end the line.
-        TypeError: a new value has a type that has no encoding, or `choices` is a view.
-
-    >>> patch([b'{"cost":1.00}', b'{"stream":true,"sessionId":"s-0"}'], session_id="s-1")
-    b'{"cost":1.00,"sessionId":"s-1"}\n{"stream":true,"sessionId":"s-1"}\n'
-    """
-    lines = list(messages)
-    return _patches.patch_lines(lines, changes) or encode(_patches.patch_each(lines, changes, json))

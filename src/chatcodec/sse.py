@@ -28,7 +28,7 @@ from io import BytesIO
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from . import _decoder, _iterate, _patches, json
+from . import _decoder, _iterate, json
 from ._decoder import T, detached
 from ._events import DONE, EVENT_END, LINE_ENDS, count_records, last_end, parse, size_of, split
 from ._record import ChatCompletionResponse
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 
     from msgspec import Struct
-    from typing_extensions import Buffer, Unpack
+    from typing_extensions import Unpack
 
     from ._errors import RecordError
     from ._iterate import AsyncSource, R, Source
@@ -54,7 +54,6 @@ __all__ = [
     "iter_batches",
     "iter_decode",
     "iter_encode",
-    "patch",
 ]
 
 
@@ -340,24 +339,3 @@ def aiter_encode(items: AsyncIterable[Struct | Message | list[Item]]) -> AsyncIt
     [b'data: 1\n\n', b'data: 2\n\ndata: 1\n\n', b'data: [DONE]\n\n']
     """
     return aiterate(items, _encode, END)
-
-
-def patch(messages: Iterable[Buffer], **changes: Unpack[_patches.Changes]) -> bytes:
-    r"""Set the same fields in all of `messages`, and encode them as events.
-
-    It returns what `encode` makes of ``json.patch(message, **changes)`` for each, in less time.
-
-    Raises:
-        msgspec.DecodeError: a message is bad, as for `json.patch`. The text has its number, from 1.
-        msgspec.ValidationError: it is JSON, and no object.
-        msgspec.EncodeError: a new value cannot be written, or a line end in a value would end the data.
-        TypeError: a new value has a type that has no encoding, or `choices` is a view.
-
-    >>> patch([b'{"cost":1.00}', b'{"stream":true}'], stream=None, session_id="s-1")
-    b'data: {"cost":1.00,"sessionId":"s-1"}\n\ndata: {"sessionId":"s-1"}\n\n'
-    """
-    events = list(messages)
-    lines = _patches.patch_lines(events, changes)
-    if not lines or _CR in lines:
-        return encode(_patches.patch_each(events, changes, json))
-    return b"data: " + lines[:-1].replace(b"\n", b"\n\ndata: ") + b"\n\n"

@@ -1,0 +1,206 @@
+"""Set fields of messages that are encoded already: all of `patch` and `stamp`, for one message and for many.
+
+A message is read once into a dict of views, which is changed and written again, so that every untouched value keeps its
+bytes. This is as fast as appending fields to a message that has none of them: the parser has to go through it anyway.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from msgspec import DecodeError, Raw, structs
+
+from ._errors import Kind, RecordError, contiguous, decode_error, unsupported
+from ._record import ChatCompletionResponse, Envelope, writable_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
+
+    from typing_extensions import Buffer, TypedDict
+
+    class Changes(TypedDict, total=False):
+        """The fields to set, by their Python names; ``None`` removes one."""
+
+        timestamp: datetime | None
+        generation_id: str | None
+        session_id: str | None
+        choices: list[dict[str, Any]] | None
+        stream: bool | None
+        cost: float | None
+        latency: float | None
+
+
+E = TypeVar("E", bound=Envelope)
+
+_ONE_MESSAGE = (str, bytes, bytearray, memoryview, Raw)
+
+_DATA_BYTES = 1024  # as much of a bad message as an error holds
+# JSON text is scanned byte by byte: from about so many on, scanning choices again costs more than working around them.
+LONG_JSON = 1024
+# MessagePack is skipped by lengths.
+_LONG_MSGPACK = 2**63
+
+_TYPES = {field.name: field.type for field in structs.fields(ChatCompletionResponse)}
+# Each field's wire name, and the type whose values need no further check: those of the others cost 600 ns each.
+_FIELDS = {
+    "timestamp": ("timestamp", None),
+    "generation_id": ("generationId", str),
+    "session_id": ("sessionId", str),
+    "choices": ("choices", None),
+    "stream": ("stream", bool),
+    "cost": ("cost", float),
+    "latency": ("latency", float),
+}
+_WIRE_NAMES = {name for name, _ in _FIELDS.values()}
+
+
+class Format:
+    """What `stamp` needs of a format."""
+
+    def __init__(self, decoder: Callable[[Any], Any], encode: Callable[[Any], bytes], long: int) -> None:
+        self._decoder = decoder
+        self._encode = encode
+        self._long = long
+        self.peek: Callable[[Buffer], Any] = decoder(Envelope).decode
+        self.decode_fields: Callable[[Buffer], dict[str, Any]] = decoder(dict[str, Raw]).decode
+
+    def envelope(self, buf: Buffer, fields: dict[str, Any], type: type[Any]) -> Any:
+        """Return what `peek` returns, if all `fields` of the message are there as views."""
+        # A subclass is always decoded from the whole message, which its own fields and checks have to see.
+        if type is not Envelope:
+            return self._decoder(type).decode(buf)
+        if len(fields.get("choices", b"")) < self._long:
+            return self.peek(buf)
+        short = fields.copy()
+        choices = short.pop("choices")
+        error = short.pop("error", None)
+        envelope = self.peek(self._encode(short))
+        envelope.choices = choices
+        if error is not None:
+            envelope.error = error
+        return envelope
+
+    def stamp_all(
+        self,
+        messages: Iterable[Buffer],
+        type: type[E],
+        on_error: Callable[[RecordError], object] | None,
+        extra: Mapping[str, Any] | None,
+        changes: Changes,
+    ) -> tuple[list[E], list[bytes]]:
+        """Return what the messages hold, and the messages, changed.
+
+        A bad message raises `RecordError`, or is given to `on_error` and left out.
+        """
+        if isinstance(messages, _ONE_MESSAGE):
+            text = "`messages` is one message: pass an iterable of messages"
+            raise TypeError(text)
+        values: dict[str, Any] = {}
+        set_fields(values, extra, changes)
+        removed = _removed(extra, changes)
+        decode_fields, peek, encode = self.decode_fields, self.peek, self._encode
+        short = self._long if type is Envelope else 0
+        envelopes: list[Any] = []
+        changed: list[bytes] = []
+        number = 0
+        for buf in messages:
+            number += 1
+            try:
+                fields = decode_fields(buf)
+                plain = len(fields.get("choices", b"")) < short
+                envelope = peek(buf) if plain else self.envelope(buf, fields, type)
+            except Exception as error:
+                failure = error.with_traceback(None)
+            else:
+                fields |= values
+                for name in removed:
+                    fields.pop(name, None)
+                changed.append(encode(fields))
+                envelopes.append(envelope)
+                continue
+            # Outside the except clause, so that what it caught is not the context of what is raised.
+            bad = _record_error(failure, number, buf)
+            if on_error is None:
+                raise bad
+            on_error(bad)
+        return envelopes, changed
+
+
+def set_fields(fields: dict[str, Any], extra: Mapping[str, Any] | None, changes: Changes) -> None:
+    """Set, check and remove `fields` of a message, which have their wire names.
+
+    Raises `TypeError` for a value of the wrong type and for a name that may not be set, and `EncodeError` for a time
+    without an offset.
+    """
+    for name in changes:
+        try:
+            wire_name, exact = _FIELDS[name]
+        except KeyError:
+            message = f"unexpected keyword argument {name!r}: fields of other names are set with `extra`"
+            raise TypeError(message) from None
+        value = changes[name]  # type: ignore[literal-required]
+        if value.__class__ is exact:
+            fields[wire_name] = value
+        elif value is None:
+            fields.pop(wire_name, None)
+        else:
+            fields[wire_name] = _checked(name, value)
+    if extra:
+        _set_extra(fields, extra)
+
+
+def _removed(extra: Mapping[str, Any] | None, changes: Changes) -> list[str]:
+    removed = [_FIELDS[name][0] for name, value in changes.items() if value is None]
+    if extra:
+        removed += [name for name, value in extra.items() if value is None]
+    return removed
+
+
+def _set_extra(fields: dict[str, Any], extra: Mapping[str, Any]) -> None:
+    for name, value in extra.items():
+        if not isinstance(name, str):
+            message = "a name in `extra` is not a string"
+            raise TypeError(message)
+        if name in _WIRE_NAMES:
+            message = f"{name} in `extra` is a field of the record: pass it as a keyword argument"
+            raise TypeError(message)
+        if value is None:
+            fields.pop(name, None)
+        else:
+            fields[name] = value
+
+
+def _checked(name: str, value: Any) -> Any:
+    """Return `value` as the field of that name can hold it; raise `TypeError` with the name if it cannot."""
+    if name == "timestamp":
+        return writable_time(value)
+    try:
+        msgspec.convert(value, _TYPES[name])
+    except Exception as error:  # SystemError too, for an integer beyond a float, up to msgspec 0.21
+        reason = str(error) if isinstance(error, DecodeError) else "Number out of range"
+    else:
+        return value
+    message = f"{name}: {reason}"
+    raise TypeError(message)
+
+
+def _record_error(failure: Exception, number: int, buf: Buffer) -> RecordError:
+    """Return the error for the bad message with that number; raise `failure` if the message is not to blame."""
+    cause = decode_error(failure, buf)
+    if not isinstance(cause, DecodeError):
+        raise cause
+    kind: Kind = "invalid" if isinstance(cause, msgspec.ValidationError) else "malformed"
+    error = RecordError(kind, "message", number, 0, str(cause), contiguous(buf)[:_DATA_BYTES])
+    error.__cause__ = cause
+    return error
+
+
+def on_one_line(message: bytes) -> bytes:
+    """Return a JSON message without line breaks, which can only be white space between tokens."""
+    return message.replace(b"\n", b" ").replace(b"\r", b" ")
+
+
+JSON = Format(msgspec.json.Decoder, msgspec.json.Encoder(enc_hook=unsupported).encode, LONG_JSON)
+MSGPACK = Format(msgspec.msgpack.Decoder, msgspec.msgpack.Encoder().encode, _LONG_MSGPACK)
