@@ -16,12 +16,18 @@ import msgspec
 
 from . import _decoder, msgpack
 from ._decoder import T, detached
+from ._patch import MSGPACK
+from ._record import Envelope
 from ._writers import Item, Message, aiterate, encode_messages, encode_plain, encoded, iterate, listed, not_encoded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 
     from msgspec import Struct
+    from typing_extensions import Buffer, Unpack
+
+    from ._errors import RecordError
+    from ._patch import Changes, E
 
 __all__ = [
     "END",
@@ -34,6 +40,7 @@ __all__ = [
     "iter_batches",
     "iter_decode",
     "iter_encode",
+    "stamp",
 ]
 
 _HEADER = Layout(">I")
@@ -243,3 +250,41 @@ def aiter_encode(items: AsyncIterable[Struct | Message | list[Item]]) -> AsyncIt
     [b'\x00\x00\x00\x01\x80', b'\x00\x00\x00\x01\xc0\x00\x00\x00\x01\x80']
     """
     return aiterate(items, _encode, END)
+
+
+def stamp(
+    messages: Iterable[Buffer],
+    type: type[E] = Envelope,  # type: ignore[assignment]
+    *,
+    on_error: Callable[[RecordError], object] | None = None,
+    extra: Mapping[str, Any] | None = None,
+    **changes: Unpack[Changes],
+) -> tuple[list[E], bytes]:
+    r"""Return what each of `messages` held, and the messages as frames, with the same fields set in all of them.
+
+    It is `chatcodec.msgpack.stamp` for each message, and a frame each.
+
+    Args:
+        messages: an iterable of MessagePack messages, such as a decoder of `bytes` or `msgspec.Raw` returns.
+        type: `Envelope`, or a subclass with fields of your own.
+        on_error: is called with the `RecordError` of a bad message, which is left out. Its `index` is the message's
+            number, from 1.
+        extra: values by their wire names, for fields that the record does not know. They are not checked.
+        **changes: values for fields of the record, checked against its types; ``None`` removes a field.
+
+    Raises:
+        RecordError: a message is bad, and there is no `on_error`.
+        msgspec.EncodeError: a value cannot be written, as in `chatcodec.msgpack.encode`.
+        TypeError: `messages` is one message; a message or `extra` is of the wrong type; a value has the wrong type, or
+            its name cannot be set.
+        ValueError: the buffer of a message is closed or released.
+        BufferError: the buffer of a message is not C-contiguous.
+
+    >>> envelopes, stamped = stamp([b"\x80", b"\x81\xa6stream\xc3"], stream=False)
+    >>> [envelope.stream for envelope in envelopes]
+    [None, True]
+    >>> stamped
+    b'\x00\x00\x00\t\x81\xa6stream\xc2\x00\x00\x00\t\x81\xa6stream\xc2'
+    """
+    envelopes, stamped = MSGPACK.stamp_all(messages, type, on_error, extra, changes)
+    return envelopes, encode(stamped)

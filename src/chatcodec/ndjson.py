@@ -18,12 +18,18 @@ import msgspec
 from . import _decoder, json
 from ._decoder import T, detached
 from ._errors import decode_error
+from ._patch import JSON, on_one_line
+from ._record import Envelope
 from ._writers import BLANK, Item, Message, aiterate, encode_lines, encode_plain, encoded, iterate, listed, not_encoded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 
     from msgspec import Struct
+    from typing_extensions import Buffer, Unpack
+
+    from ._errors import RecordError
+    from ._patch import Changes, E
 
 __all__ = [
     "END",
@@ -36,6 +42,7 @@ __all__ = [
     "iter_batches",
     "iter_decode",
     "iter_encode",
+    "stamp",
 ]
 
 _LF, _CR = b"\n\r"
@@ -241,3 +248,45 @@ def aiter_encode(items: AsyncIterable[Struct | Message | list[Item]]) -> AsyncIt
     [b'{"cost":1}\n', b'{"cost":2}\n{"cost":1}\n']
     """
     return aiterate(items, _encode, END)
+
+
+def stamp(
+    messages: Iterable[Buffer],
+    type: type[E] = Envelope,  # type: ignore[assignment]
+    *,
+    on_error: Callable[[RecordError], object] | None = None,
+    extra: Mapping[str, Any] | None = None,
+    **changes: Unpack[Changes],
+) -> tuple[list[E], bytes]:
+    r"""Return what each of `messages` held, and the messages as lines, with the same fields set in all of them.
+
+    It is `chatcodec.json.stamp` for each message, and a line each, whatever white space the message has.
+
+    Args:
+        messages: an iterable of JSON messages, such as a decoder of `bytes` or `msgspec.Raw` returns.
+        type: `Envelope`, or a subclass with fields of your own.
+        on_error: is called with the `RecordError` of a bad message, which is left out. Its `index` is the message's
+            number, from 1.
+        extra: values by their wire names, for fields that the record does not know. They are not checked.
+        **changes: values for fields of the record, checked against its types; ``None`` removes a field.
+
+    Raises:
+        RecordError: a message is bad, and there is no `on_error`.
+        msgspec.EncodeError: a value cannot be written, as in `chatcodec.json.encode`.
+        TypeError: `messages` is one message; a message or `extra` is of the wrong type; a value has the wrong type, or
+            its name cannot be set.
+        ValueError: the buffer of a message is closed or released.
+        BufferError: the buffer of a message is not C-contiguous.
+
+    >>> envelopes, lines = stamp([b'{"cost":0.25}', b'{ "cost": 1 }'], session_id="s-1")
+    >>> [envelope.cost for envelope in envelopes]
+    [0.25, 1.0]
+    >>> lines
+    b'{"cost":0.25,"sessionId":"s-1"}\n{"cost":1,"sessionId":"s-1"}\n'
+    """
+    envelopes, lines = JSON.stamp_all(messages, type, on_error, extra, changes)
+    text = b"".join(lines)
+    if b"\n" in text or b"\r" in text:
+        lines = [*map(on_one_line, lines)]
+    lines.append(b"")
+    return envelopes, b"\n".join(lines)

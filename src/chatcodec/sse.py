@@ -31,17 +31,19 @@ from typing import TYPE_CHECKING, Any
 from . import _decoder, _iterate, json
 from ._decoder import T, detached
 from ._events import DONE, EVENT_END, LINE_ENDS, count_records, last_end, parse, size_of, split
-from ._record import ChatCompletionResponse
+from ._patch import JSON, on_one_line
+from ._record import ChatCompletionResponse, Envelope
 from ._writers import BLANK, Item, Message, aiterate, encode_lines, encode_plain, encoded, iterate, listed, not_encoded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 
     from msgspec import Struct
-    from typing_extensions import Unpack
+    from typing_extensions import Buffer, Unpack
 
     from ._errors import RecordError
     from ._iterate import AsyncSource, R, Source
+    from ._patch import Changes, E
 
 __all__ = [
     "END",
@@ -54,6 +56,7 @@ __all__ = [
     "iter_batches",
     "iter_decode",
     "iter_encode",
+    "stamp",
 ]
 
 
@@ -339,3 +342,44 @@ def aiter_encode(items: AsyncIterable[Struct | Message | list[Item]]) -> AsyncIt
     [b'data: 1\n\n', b'data: 2\n\ndata: 1\n\n', b'data: [DONE]\n\n']
     """
     return aiterate(items, _encode, END)
+
+
+def stamp(
+    messages: Iterable[Buffer],
+    type: type[E] = Envelope,  # type: ignore[assignment]
+    *,
+    on_error: Callable[[RecordError], object] | None = None,
+    extra: Mapping[str, Any] | None = None,
+    **changes: Unpack[Changes],
+) -> tuple[list[E], bytes]:
+    r"""Return what each of `messages` held, and the messages as events, with the same fields set in all of them.
+
+    It is `chatcodec.json.stamp` for each message, and an event of one line each, whatever white space the message has.
+
+    Args:
+        messages: an iterable of JSON messages, such as a decoder of `bytes` or `msgspec.Raw` returns.
+        type: `Envelope`, or a subclass with fields of your own.
+        on_error: is called with the `RecordError` of a bad message, which is left out. Its `index` is the message's
+            number, from 1.
+        extra: values by their wire names, for fields that the record does not know. They are not checked.
+        **changes: values for fields of the record, checked against its types; ``None`` removes a field.
+
+    Raises:
+        RecordError: a message is bad, and there is no `on_error`.
+        msgspec.EncodeError: a value cannot be written, as in `chatcodec.json.encode`.
+        TypeError: `messages` is one message; a message or `extra` is of the wrong type; a value has the wrong type, or
+            its name cannot be set.
+        ValueError: the buffer of a message is closed or released.
+        BufferError: the buffer of a message is not C-contiguous.
+
+    >>> envelopes, events = stamp([b'{"cost":0.25}', b'{"stream":true}'], session_id="s-1", stream=None)
+    >>> [envelope.cost for envelope in envelopes]
+    [0.25, None]
+    >>> events
+    b'data: {"cost":0.25,"sessionId":"s-1"}\n\ndata: {"sessionId":"s-1"}\n\n'
+    """
+    envelopes, lines = JSON.stamp_all(messages, type, on_error, extra, changes)
+    text = b"".join(lines)
+    if b"\n" in text or b"\r" in text:
+        lines = [*map(on_one_line, lines)]
+    return envelopes, b"".join([b"data: %b\n\n" % line for line in lines])
