@@ -202,11 +202,13 @@ def unsupported(value: object) -> Any:
     raise TypeError(message)
 
 
-def offset_error(offset: int, size: int) -> ValueError:
+def offset_error(offset: int, size: int) -> Exception:
     """Return the error for an `offset` outside a buffer of `size` bytes.
 
     msgspec 0.22 accepts an offset beyond the end, and leaves uninitialised memory in the gap.
     """
+    if not isinstance(offset, int):
+        return TypeError(f"offset: Expected `int`, got `{type(offset).__name__}`")
     return ValueError(f"offset {offset} is outside the buffer of {size} bytes")
 
 

@@ -6,16 +6,17 @@ bytes. This is as fast as appending fields to a message that has none of them: t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from msgspec import DecodeError, Raw, structs
 
-from ._errors import Kind, RecordError, contiguous, decode_error, unsupported
+from ._errors import Kind, RecordError, contiguous, decode_error, raise_encode_error, unsupported
 from ._record import ChatCompletionResponse, Envelope, writable_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from typing_extensions import Buffer, TypedDict
@@ -98,7 +99,10 @@ class Format:
             text = "`messages` is one message: pass an iterable of messages"
             raise TypeError(text)
         values: dict[str, Any] = {}
-        set_fields(values, extra, changes)
+        try:
+            set_fields(values, extra, changes)
+        except Exception as error:
+            raise_encode_error(error)
         removed = _removed(extra, changes)
         decode_fields, peek, encode = self.decode_fields, self.peek, self._encode
         short = self._long if type is Envelope else 0
@@ -117,7 +121,10 @@ class Format:
                 fields |= values
                 for name in removed:
                     fields.pop(name, None)
-                changed.append(encode(fields))
+                try:
+                    changed.append(encode(fields))
+                except Exception as error:
+                    raise_encode_error(error)
                 envelopes.append(envelope)
                 continue
             # Outside the except clause, so that what it caught is not the context of what is raised.
@@ -147,18 +154,21 @@ def set_fields(fields: dict[str, Any], extra: Mapping[str, Any] | None, changes:
             fields.pop(wire_name, None)
         else:
             fields[wire_name] = _checked(name, value)
-    if extra:
+    if extra is not None:
         _set_extra(fields, extra)
 
 
 def _removed(extra: Mapping[str, Any] | None, changes: Changes) -> list[str]:
     removed = [_FIELDS[name][0] for name, value in changes.items() if value is None]
-    if extra:
+    if extra is not None:
         removed += [name for name, value in extra.items() if value is None]
     return removed
 
 
 def _set_extra(fields: dict[str, Any], extra: Mapping[str, Any]) -> None:
+    if not isinstance(extra, Mapping):
+        message = f"`extra` is a mapping from wire names to values, not {type(extra).__name__}"
+        raise TypeError(message)
     for name, value in extra.items():
         if not isinstance(name, str):
             message = "a name in `extra` is not a string"

@@ -1,0 +1,410 @@
+"""`patch` and `stamp`: what is set, what is kept, and one message or many."""
+
+from __future__ import annotations
+
+import gc
+import pickle
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatcodec import (
+    ChatCompletionResponse,
+    DecodeError,
+    EncodeError,
+    Envelope,
+    RecordError,
+    ValidationError,
+    frames,
+    json,
+    msgpack,
+    ndjson,
+    sse,
+)
+
+from .wire import CASES, CODECS, UTC, changes, hostile, optional_fields, texts, values
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+codecs = pytest.mark.parametrize("codec", CODECS, ids=["json", "msgpack"])
+FRAMINGS = [(ndjson, json), (sse, json), (frames, msgpack)]
+framings = pytest.mark.parametrize(("framing", "codec"), FRAMINGS, ids=["ndjson", "sse", "frames"])
+NAMES = dict(
+    zip(ChatCompletionResponse.__struct_fields__, ChatCompletionResponse.__struct_encode_fields__, strict=True)
+)
+
+
+def bare(codec: ModuleType) -> ModuleType:
+    """Return msgspec's own codec of the same format."""
+    return msgspec.json if codec is json else msgspec.msgpack
+
+
+def raw(codec: ModuleType, **fields: Any) -> bytes:
+    encoded: bytes = bare(codec).encode(fields)
+    return encoded
+
+
+def views(codec: ModuleType, message: bytes) -> list[tuple[str, bytes]]:
+    """Return the fields of a message, in their order, each with its bytes."""
+    return [(name, bytes(view)) for name, view in bare(codec).decode(message, type=dict[str, msgspec.Raw]).items()]
+
+
+# Messages with fields of the record and others, absent, present, null and duplicate, and with white space and line
+# breaks anywhere between tokens.
+
+names = st.sampled_from([*NAMES.values(), "error", "region", "usage"]) | texts
+spaces = st.text(" \t\r\n", max_size=3).map(str.encode)
+wire_values = st.fixed_dictionaries({}, optional=optional_fields).map(
+    lambda fields: {NAMES[name]: value for name, value in fields.items()}
+)
+
+
+@st.composite
+def members(draw: st.DrawFn) -> list[tuple[str, Any]]:
+    """Draw the fields of a message, with duplicates."""
+    known = draw(wire_values)
+    drawn = draw(st.lists(st.tuples(names, values | st.none()), max_size=5))
+    pairs = [*known.items(), *((name, value) for name, value in drawn if name not in NAMES.values() or value is None)]
+    doubled: bool = draw(st.booleans())
+    if pairs and doubled:
+        at: int = draw(st.integers(0, len(pairs) - 1))
+        pairs.append(pairs[at])
+    return draw(st.permutations(pairs))
+
+
+@st.composite
+def messages(draw: st.DrawFn, codec: ModuleType) -> bytes:
+    """Draw a message of `codec`."""
+    pairs = [(msgspec.json.encode(name), msgspec.json.encode(value)) for name, value in draw(members())]
+    if codec is json:
+
+        def pad(token: bytes) -> bytes:
+            return b"%b%b%b" % (draw(spaces), token, draw(spaces))
+
+        return pad(b"{" + (b",".join(pad(name) + b":" + pad(value) for name, value in pairs) or draw(spaces)) + b"}")
+    packed = [msgspec.msgpack.encode(msgspec.json.decode(token)) for pair in pairs for token in pair]
+    return bytes([0x80 | len(pairs)]) + b"".join(packed) if len(pairs) < 16 else b"\x80"
+
+
+extras = st.dictionaries(texts.filter(lambda name: name not in NAMES.values()), values, max_size=3)
+
+
+def expected_fields(
+    codec: ModuleType, message: bytes, extra: dict[str, Any], fields: dict[str, Any]
+) -> list[tuple[str, bytes]]:
+    """Return what `patch` has to make of a message, by the words of the contract."""
+    result = dict(views(codec, message))
+    for name, value in {**{NAMES[name]: value for name, value in fields.items()}, **extra}.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = codec.encode(value)
+    return list(result.items())
+
+
+@codecs
+@given(data=st.data(), fields=changes, extra=extras)
+def test_what_is_set_is_set_and_all_else_keeps_its_bytes_and_its_place(
+    codec: ModuleType, data: Any, fields: Any, extra: Any
+) -> None:
+    message = data.draw(messages(codec))
+    patched = codec.patch(message, extra=extra, **fields)
+    assert views(codec, patched) == expected_fields(codec, message, extra, fields)
+    assert codec.stamp(message, extra=extra, **fields)[1] == patched
+
+
+def shown(envelope: Envelope) -> dict[str, Any]:
+    return {
+        name: bytes(value) if isinstance(value, msgspec.Raw) else repr(value)
+        for name, value in msgspec.structs.asdict(envelope).items()
+    }
+
+
+class Wider(Envelope):
+    """A subclass with fields of the user's own."""
+
+    region: Any = None
+    usage: msgspec.Raw = msgspec.Raw()
+
+
+@codecs
+@pytest.mark.parametrize("type", [Envelope, Wider])
+@pytest.mark.parametrize("long", [b"", b"x" * 5000])
+@given(data=st.data())
+def test_stamp_returns_what_peek_returns(codec: ModuleType, type: Any, long: bytes, data: Any) -> None:
+    message = data.draw(messages(codec))
+    if long:
+        message = codec.patch(message, choices=[{"a": long.decode()}], extra={"error": data.draw(values)})
+    envelope, _ = codec.stamp(message, type, cost=1.0)
+    assert envelope.__class__ is type
+    assert shown(envelope) == shown(codec.peek(message, type))
+
+
+@codecs
+@pytest.mark.parametrize("size", [10, 10_000])
+def test_the_views_of_stamp_are_of_the_buffer(codec: ModuleType, size: int) -> None:
+    buffer = bytearray(raw(codec, error="e" * size, choices=[{"a": "x" * size}]))
+    envelope, _ = codec.stamp(buffer, cost=1.0)
+    buffer[:] = buffer.replace(b"x" * size, b"y" * size).replace(b"e" * size, b"f" * size)
+    assert codec.decode_choices(envelope.choices) == [{"a": "y" * size}]
+    assert bytes(envelope.error) == codec.encode("f" * size)
+
+
+@codecs
+def test_a_subclass_sees_the_whole_message(codec: ModuleType) -> None:
+    seen = []
+
+    class Seeing(Envelope):
+        def __post_init__(self) -> None:
+            seen.append((bytes(self.choices), self.failed, self.session_id))
+
+    long = [{"a": "x" * 5000}]
+    codec.stamp(raw(codec, choices=long, error=1, sessionId="s"), Seeing, session_id="t")
+    assert seen == [(codec.encode(long), True, "s")]
+
+
+@codecs
+@pytest.mark.parametrize("size", [0, 14, 15, 16, 17, 65_534, 65_535, 65_536, 65_537])
+def test_a_message_may_have_any_number_of_fields(codec: ModuleType, size: int) -> None:
+    fields = {f"f{at}": at for at in range(size)}
+    for message in (raw(codec, **fields), raw(codec, **fields, cost=1)):
+        decoded = bare(codec).decode(codec.patch(message, cost=2.0, session_id="s"))
+        assert list(decoded.items()) == [*fields.items(), ("cost", 2.0), ("sessionId", "s")]
+        assert bare(codec).decode(codec.patch(message, cost=None)) == fields
+
+
+def reason(call: Any) -> str:
+    """Return why a message is rejected, or nothing."""
+    try:
+        call()
+    except DecodeError as error:
+        return str(error)
+    return ""
+
+
+@codecs
+@given(data=st.data(), fields=changes)
+def test_stamp_rejects_what_patch_or_peek_rejects(codec: ModuleType, data: Any, fields: Any) -> None:
+    message = data.draw(hostile(codec))
+    patched = reason(lambda: codec.patch(message, **fields))
+    assert reason(lambda: codec.stamp(message, **fields)) == patched or reason(lambda: codec.peek(message))
+
+
+# What may be set
+
+WRONG: list[tuple[str, Any, str]] = [
+    ("generation_id", 5, "generation_id: Expected `str | null`, got `int`"),
+    ("session_id", b"s", "session_id: Expected `str | null`, got `bytes`"),
+    ("choices", "a", "choices: Expected `array | null`, got `str`"),
+    ("choices", [5], "choices: Expected `object`, got `int` - at `$[0]`"),
+    ("choices", [{5: 1}], "choices: Expected `str`, got `int` - at `key` in `$[0]`"),
+    ("stream", 1, "stream: Expected `bool | null`, got `int`"),
+    ("cost", "x", "cost: Expected `float | null`, got `str`"),
+    ("cost", True, "cost: Expected `float | null`, got `bool`"),
+    ("latency", [], "latency: Expected `float | null`, got `array`"),
+    ("timestamp", "", "timestamp: Expected `datetime`, got `str`"),
+]
+
+
+@codecs
+@pytest.mark.parametrize(("name", "value", "text"), WRONG)
+def test_a_value_of_the_wrong_type_is_a_type_error_that_names_the_field(
+    codec: ModuleType, name: str, value: Any, text: str
+) -> None:
+    framing = ndjson if codec is json else frames
+    empty = raw(codec)
+    calls: list[Any] = [
+        lambda: codec.patch(empty, **{name: value}),
+        lambda: codec.stamp(empty, **{name: value}),
+        lambda: framing.stamp([empty], **{name: value}),
+        lambda: framing.stamp([], **{name: value}),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError) as caught:
+            call()
+        assert str(caught.value) == text
+        assert caught.value.__cause__ is None
+
+
+@codecs
+def test_an_integer_beyond_a_float_is_no_cost(codec: ModuleType) -> None:
+    with pytest.raises(TypeError, match=r"^cost: Number out of range$"):
+        codec.patch(raw(codec), cost=10**400)
+
+
+@codecs
+def test_an_integer_is_a_cost(codec: ModuleType) -> None:
+    assert codec.patch(raw(codec), cost=2) == raw(codec, cost=2)
+
+
+@codecs
+def test_a_time_is_set_as_it_is_encoded(codec: ModuleType) -> None:
+    time = datetime(2026, 1, 2, tzinfo=UTC)
+    assert codec.patch(raw(codec), timestamp=time) == codec.encode(ChatCompletionResponse(timestamp=time))
+
+
+@codecs
+def test_a_name_that_the_record_has_not_is_a_type_error(codec: ModuleType) -> None:
+    framing = ndjson if codec is json else frames
+    for call in (codec.patch, codec.stamp, lambda message, **fields: framing.stamp([message], **fields)):
+        for name in ("currency", "sessionId"):
+            with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
+                call(raw(codec), **{name: "x"})
+
+
+@codecs
+def test_extra_sets_and_removes_fields_by_their_wire_names(codec: ModuleType) -> None:
+    message = raw(codec, region="eu", cost=1, usage={"a": 1})
+    extra = {"usage": None, "region": "us", "error": {"a": [1]}}
+    expected = raw(codec, region="us", cost=1, error={"a": [1]}, stream=True)
+    assert codec.patch(message, extra=extra, stream=True) != expected  # what is passed by name goes first
+    assert bare(codec).decode(codec.patch(message, extra=extra, stream=True)) == bare(codec).decode(expected)
+    assert codec.patch(message, extra={}) == message
+    assert codec.stamp(message, extra={"region": None})[1] == raw(codec, cost=1, usage={"a": 1})
+
+
+@codecs
+def test_extra_has_no_field_of_the_record(codec: ModuleType) -> None:
+    for name in NAMES.values():
+        for call in (codec.patch, codec.stamp):
+            for value in (None, 1):
+                with pytest.raises(TypeError, match=f"^{name} in `extra` is a field of the record"):
+                    call(raw(codec), extra={name: value})
+
+
+@codecs
+@pytest.mark.parametrize("extra", [5, "a", [("a", 1)], ["a"], object()])
+def test_extra_is_a_mapping(codec: ModuleType, extra: Any) -> None:
+    with pytest.raises(TypeError, match=r"^`extra` is a mapping from wire names to values, not"):
+        codec.patch(raw(codec), extra=extra)
+
+
+@codecs
+def test_its_names_are_strings(codec: ModuleType) -> None:
+    with pytest.raises(TypeError, match=r"^a name in `extra` is not a string$"):
+        codec.patch(raw(codec), extra={5: 1})
+
+
+@codecs
+def test_what_cannot_be_written_is_an_encode_error(codec: ModuleType) -> None:
+    framing = ndjson if codec is json else frames
+    for call in (codec.patch, codec.stamp, lambda message, **fields: framing.stamp([message], **fields)):
+        with pytest.raises(EncodeError, match=r"^text holds half a surrogate pair$"):
+            call(raw(codec), session_id="\ud800")
+        with pytest.raises(TypeError, match="unsupported"):
+            call(raw(codec), extra={"a": object()})
+
+
+# Many messages
+
+
+@framings
+@given(data=st.data(), fields=changes, extra=extras)
+def test_a_framing_stamps_each_message_as_the_codec_does(
+    framing: ModuleType, codec: ModuleType, data: Any, fields: Any, extra: Any
+) -> None:
+    many = data.draw(st.lists(messages(codec), max_size=4))
+    envelopes, framed = framing.stamp(iter(many), Wider, extra=extra, **fields)
+    singles = [codec.stamp(message, Wider, extra=extra, **fields) for message in many]
+    assert [shown(envelope) for envelope in envelopes] == [shown(envelope) for envelope, _ in singles]
+    decoder = framing.StreamDecoder(bytes)
+    received = decoder.feed(framed) + decoder.feed(b"data: [DONE]\n\n" if framing is sse else b"")
+    assert [views(codec, message) for message in received] == [
+        [(name, on_one_line(codec, value)) for name, value in views(codec, message)] for _, message in singles
+    ]
+
+
+def on_one_line(codec: ModuleType, value: bytes) -> bytes:
+    return value.replace(b"\n", b" ").replace(b"\r", b" ") if codec is json else value
+
+
+@pytest.mark.parametrize("framing", [ndjson, sse])
+@pytest.mark.parametrize("message", [b'{"a":[1,\n2]}', b'{"a":[1,\r2]}', b'\r\n{\n"a":\r\n[1,\r\n2]\r}\n'])
+def test_a_message_that_is_spread_over_lines_is_stamped_on_one(framing: ModuleType, message: bytes) -> None:
+    _, framed = framing.stamp([b"{}", message], cost=1.0)
+    assert framed.count(b"\n") == (2 if framing is ndjson else 4)
+    assert b"\r" not in framed
+    (_, line) = framing.StreamDecoder(bytes).feed(framed)
+    assert msgspec.json.decode(line) == {"a": [1, 2], "cost": 1.0}
+
+
+@framings
+def test_no_messages_are_no_bytes(framing: ModuleType, codec: ModuleType) -> None:
+    assert framing.stamp([], cost=1.0) == ([], b"")
+    assert framing.stamp(iter(())) == ([], b"")
+
+
+@framings
+def test_a_bad_message_is_raised_with_its_number(framing: ModuleType, codec: ModuleType) -> None:
+    good = raw(codec, cost=1)
+    bad = raw(codec, cost="x", a="y" * 2000)
+    with pytest.raises(RecordError) as caught:
+        framing.stamp([good, bad, good], session_id="s")
+    error = caught.value
+    assert (error.kind, error.unit, error.index, error.offset) == ("invalid", "message", 2, 0)
+    assert str(error) == "message 2 at offset 0: Expected `float | null`, got `str` - at `$.cost`"
+    assert (error.data, error.records) == (bad[:1024], [])
+    assert isinstance(error.__cause__, ValidationError)
+    assert error.__context__ is None
+    assert pickle.loads(pickle.dumps(error)).index == 2
+
+
+@framings
+def test_or_given_to_on_error_and_left_out(framing: ModuleType, codec: ModuleType) -> None:
+    good = raw(codec, cost=1)
+    errors: list[RecordError] = []
+    envelopes, framed = framing.stamp([b"", good, good[:-1], raw(codec, cost=[])], on_error=errors.append, cost=None)
+    assert [(error.index, error.kind) for error in errors] == [(1, "malformed"), (3, "malformed"), (4, "invalid")]
+    assert [envelope.cost for envelope in envelopes] == [1.0]
+    assert framed == framing.encode([raw(codec)])
+
+
+@framings
+def test_what_on_error_raises_comes_out(framing: ModuleType, codec: ModuleType) -> None:
+    def fail(_: RecordError) -> None:
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        framing.stamp([b""], on_error=fail)
+
+
+@framings
+@pytest.mark.parametrize("message", [7, "{}", None, {}, ChatCompletionResponse()])
+def test_what_is_no_message_is_a_type_error(framing: ModuleType, codec: ModuleType, message: Any) -> None:
+    if not (codec is json and message == "{}"):
+        with pytest.raises(TypeError):
+            framing.stamp([raw(codec), message], cost=1.0, on_error=print)
+
+
+@framings
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, msgspec.Raw, lambda message: message.decode("latin-1")])
+def test_one_message_in_place_of_many_is_a_type_error(framing: ModuleType, codec: ModuleType, kind: Any) -> None:
+    with pytest.raises(TypeError, match="`messages` is one message"):
+        framing.stamp(kind(raw(codec)), cost=1.0)
+
+
+@framings
+def test_buffers_of_any_kind_are_messages(framing: ModuleType, codec: ModuleType) -> None:
+    message = CASES[1].encoded(codec)
+    kinds = [bytes, bytearray, memoryview, msgspec.Raw, pickle.PickleBuffer]
+    envelopes, framed = framing.stamp([kind(message) for kind in kinds], cost=2.0)
+    assert framed == framing.encode([codec.patch(message, cost=2.0)] * 5)
+    assert len(envelopes) == 5
+
+
+@framings
+def test_no_number_of_messages_triggers_a_garbage_collection(framing: ModuleType, codec: ModuleType) -> None:
+    many = [CASES[1].encoded(codec)] * 4000
+    collections: list[None] = []
+    gc.collect()
+    gc.callbacks.append(lambda *_: collections.append(None))
+    try:
+        framing.stamp(many, session_id="s")
+    finally:
+        gc.callbacks.pop()
+    assert collections == []
