@@ -95,15 +95,14 @@ class Format:
 
         A bad message raises `RecordError`, or is given to `on_error` and left out.
         """
-        if isinstance(messages, _ONE_MESSAGE):
+        if not isinstance(messages, list) and isinstance(messages, _ONE_MESSAGE):
             text = "`messages` is one message: pass an iterable of messages"
             raise TypeError(text)
         values: dict[str, Any] = {}
         try:
-            set_fields(values, extra, changes)
+            removed = set_fields(values, extra, changes)
         except Exception as error:
             raise_encode_error(error)
-        removed = _removed(extra, changes)
         decode_fields, peek, encode = self.decode_fields, self.peek, self._encode
         short = self._long if type is Envelope else 0
         envelopes: list[Any] = []
@@ -135,12 +134,13 @@ class Format:
         return envelopes, changed
 
 
-def set_fields(fields: dict[str, Any], extra: Mapping[str, Any] | None, changes: Changes) -> None:
-    """Set, check and remove `fields` of a message, which have their wire names.
+def set_fields(fields: dict[str, Any], extra: Mapping[str, Any] | None, changes: Changes) -> list[str]:
+    """Set, check and remove `fields` of a message, which have their wire names; return the names of those removed.
 
     Raises `TypeError` for a value of the wrong type and for a name that may not be set, and `EncodeError` for a time
     without an offset.
     """
+    removed: list[str] = []
     for name in changes:
         try:
             wire_name, exact = _FIELDS[name]
@@ -151,22 +151,17 @@ def set_fields(fields: dict[str, Any], extra: Mapping[str, Any] | None, changes:
         if value.__class__ is exact:
             fields[wire_name] = value
         elif value is None:
+            removed.append(wire_name)
             fields.pop(wire_name, None)
         else:
             fields[wire_name] = _checked(name, value)
     if extra is not None:
-        _set_extra(fields, extra)
-
-
-def _removed(extra: Mapping[str, Any] | None, changes: Changes) -> list[str]:
-    removed = [_FIELDS[name][0] for name, value in changes.items() if value is None]
-    if extra is not None:
-        removed += [name for name, value in extra.items() if value is None]
+        _set_extra(fields, extra, removed)
     return removed
 
 
-def _set_extra(fields: dict[str, Any], extra: Mapping[str, Any]) -> None:
-    if not isinstance(extra, Mapping):
+def _set_extra(fields: dict[str, Any], extra: Mapping[str, Any], removed: list[str]) -> None:
+    if not isinstance(extra, (dict, Mapping)):
         message = f"`extra` is a mapping from wire names to values, not {type(extra).__name__}"
         raise TypeError(message)
     for name, value in extra.items():
@@ -177,6 +172,7 @@ def _set_extra(fields: dict[str, Any], extra: Mapping[str, Any]) -> None:
             message = f"{name} in `extra` is a field of the record: pass it as a keyword argument"
             raise TypeError(message)
         if value is None:
+            removed.append(name)
             fields.pop(name, None)
         else:
             fields[name] = value
