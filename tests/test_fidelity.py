@@ -1,4 +1,4 @@
-"""The fidelity table of the README: a test a row, and no row without one."""
+"""The fidelity tables of the codecs and of the README: a test for each row, and no row without one."""
 
 from __future__ import annotations
 
@@ -17,9 +17,15 @@ from .wire import CODECS, DEEP, UTC, nested
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+
+def rows(table: str) -> list[str]:
+    """Return the first column of a table."""
+    return [name for name in re.findall(r"^\| ([^|]*?) \|", table, re.MULTILINE) if name != "what"]
+
+
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-TABLE = README.partition("## Fidelity\n")[2].partition("\n## ")[0]
-ROWS = re.findall(r"^\| ([^|]*?) \|", TABLE, re.MULTILINE)
+README_ROWS = rows(README.partition("## Fidelity\n")[2].partition("\n## ")[0])
+CODEC_ROWS = rows(json.__doc__ or "")
 TESTS: dict[str, Callable[[], None]] = {}
 
 
@@ -33,14 +39,18 @@ def row(name: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
     return add
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", sorted({*README_ROWS, *CODEC_ROWS}))
 def test_row(name: str) -> None:
     TESTS[name]()
 
 
-def test_every_row_is_in_the_table() -> None:
-    assert sorted(TESTS) == sorted(ROWS)
-    assert len(ROWS) > 10
+def test_both_codecs_have_the_same_rows() -> None:
+    assert rows(msgpack.__doc__ or "") == CODEC_ROWS
+    assert len(CODEC_ROWS) > 10
+
+
+def test_every_row_that_is_tested_is_in_a_table() -> None:
+    assert set(TESTS) == {*README_ROWS, *CODEC_ROWS}
 
 
 def both(**fields: Any) -> list[tuple[Any, bytes]]:
@@ -156,6 +166,47 @@ def extensions() -> None:
     (choice,) = msgpack.decode(msgpack.encode(record)).choices or []
     assert (choice["a"].code, bytes(choice["a"].data)) == (5, b"x")
     assert msgpack.patch(b"\x81\xa1x\xc7\0\5") == b"\x81\xa1x\xc7\0\5"
+
+
+@row("a top-level `error`")
+def error_field() -> None:
+    for codec, message in both(error={"message": "overloaded"}):
+        assert codec.decode(message) == ChatCompletionResponse()
+        assert codec.peek(message).failed
+        assert bytes(codec.peek(message).error) == codec.encode({"message": "overloaded"})
+
+
+@row("a time that rounds beyond the year 9999")
+def end_of_time() -> None:
+    for codec, message in both(timestamp="9999-12-31T23:59:59.9999999Z"):
+        for read in (codec.decode, codec.peek, codec.stamp):
+            with pytest.raises(DecodeError):
+                read(message)
+    for codec, message in both(timestamp="9999-12-31T23:59:59.999999Z"):
+        assert codec.decode(message).timestamp == datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
+
+
+@row("half a surrogate pair")
+def half_a_pair() -> None:
+    half = b'{"choices":[{"delta":{"content":"\\ud83d"}}]}'
+    with pytest.raises(DecodeError, match="half a surrogate pair"):
+        json.decode(half)
+    assert ndjson.StreamDecoder(bytes).feed(half + b"\n") == [half]
+    with pytest.raises(DecodeError):
+        msgpack.decode(b"\x81\xa9sessionId\xa3\xed\xa0\xbd")
+    for codec in CODECS:
+        with pytest.raises(EncodeError, match="half a surrogate pair"):
+            codec.encode(ChatCompletionResponse(session_id="\ud83d"))
+
+
+@row("text that is not UTF-8")
+def no_text() -> None:
+    for codec, message in both(x="?", choices=[{"a": "?"}]):
+        odd = message.replace(b"?", b"\xff")
+        assert codec.peek(odd).cost is None
+        assert codec.patch(odd) == codec.stamp(odd)[1] == odd
+        with pytest.raises(DecodeError, match="UTF-8"):
+            codec.decode(odd)
 
 
 @row("a byte order mark")

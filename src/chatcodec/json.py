@@ -6,25 +6,29 @@ they are: `TypeError` for an argument of the wrong type, `ValueError` for a buff
 `BufferError` for one that is not C-contiguous. No error quotes the data. All functions are safe to call from many
 threads.
 
-What a message keeps, and what it does not:
+What a message keeps, and what it does not (each row has a test):
 
 | what | becomes |
 |---|---|
-| absent, ``null`` | both read as ``None``; ``None`` is never written |
-| unknown fields | ignored by `decode` and `peek`, kept by `patch`, `stamp` and `chatcodec.transcode` |
-| duplicate keys | the last one counts |
-| a top-level ``error`` | `decode` reads an empty record; `peek` shows it as `Envelope.error`, `Envelope.failed` |
+| `null` and absent | both read as `None`; `None` is never written |
+| unknown fields | ignored by `decode` and `peek`, kept by `patch`, `stamp` and transcoding |
+| order, numbers and escapes | kept by `patch` and `stamp`, byte for byte; white space between values may go |
+| duplicate keys | the last one wins; `patch` and `stamp` keep one, in the first one's place |
+| a top-level `error` | `decode` reads an empty record; `peek` shows it as `Envelope.error` and `.failed` |
 | a time without an offset | rejected, reading and writing |
-| an offset with seconds (zones before about 1930) | written in UTC |
-| digits of a time below the microsecond | rounded |
-| ``9999-12-31T23:59:59.9999999Z`` | rejected: rounded, it is beyond the year 9999 |
-| NaN, infinities | written as ``null`` |
-| binary inside choices | written as base64 text |
-| times inside choices | written as text, and read as text |
-| integers in choices | of any size |
-| half a surrogate pair (an emoji cut into two deltas) | rejected, reading and writing; streams of `bytes` forward it |
-| text that is not UTF-8 | rejected where it is decoded; elsewhere passed on unchanged by `peek`, `patch` and `stamp` |
-| deep nesting | what reads depends on the interpreter, about 1,000 levels at least |
+| a time's offset | kept, but written in UTC where it has seconds, as before about 1930 |
+| digits below the microsecond | rounded |
+| a time that rounds beyond the year 9999 | rejected: `9999-12-31T23:59:59.9999999Z` |
+| times inside `choices` | written as text, and read as text |
+| NaN and infinities | written as `null` |
+| integers beyond 64 bits | kept inside `choices` |
+| binary | written as base64 text |
+| keys that are numbers | written as text |
+| extensions | `EncodeError` |
+| half a surrogate pair | rejected, reading and writing; a stream of `bytes` forwards an emoji cut into two deltas |
+| text that is not UTF-8 | rejected where it is decoded, else passed on as it is |
+| a byte order mark | an error; streams skip it at their start |
+| nesting | as deep as Python's recursion limit lets it, from 3.12 that of its C code, from 3.14 the stack |
 
 `chatcodec.msgpack` has the same functions for MessagePack.
 """

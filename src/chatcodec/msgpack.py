@@ -9,24 +9,29 @@ they are: `TypeError` for an argument of the wrong type, `ValueError` for a buff
 `BufferError` for one that is not C-contiguous. No error quotes the data. All functions are safe to call from many
 threads.
 
-What a message keeps, and what it does not:
+What a message keeps, and what it does not (each row has a test):
 
 | what | becomes |
 |---|---|
-| absent, nil | both read as ``None``; ``None`` is never written |
-| unknown fields | ignored by `decode` and `peek`, kept by `patch`, `stamp` and `chatcodec.transcode` |
-| duplicate keys | the last one counts |
-| a top-level ``error`` | `decode` reads an empty record; `peek` shows it as `Envelope.error`, `Envelope.failed` |
+| `null` and absent | both read as `None`; `None` is never written |
+| unknown fields | ignored by `decode` and `peek`, kept by `patch`, `stamp` and transcoding |
+| order, numbers and escapes | kept by `patch` and `stamp`, byte for byte; white space between values may go |
+| duplicate keys | the last one wins; `patch` and `stamp` keep one, in the first one's place |
+| a top-level `error` | `decode` reads an empty record; `peek` shows it as `Envelope.error` and `.failed` |
 | a time without an offset | rejected, reading and writing |
-| the offset of a time | not kept: an instant is written |
-| digits of a time below the microsecond | rounded |
-| ``9999-12-31T23:59:59.9999999Z`` as text | rejected: rounded, it is beyond the year 9999 |
-| NaN, infinities | kept |
-| binary and times inside choices | kept |
-| integers in choices | of 64 bits; larger ones are not written |
+| a time's offset | not kept: an instant is written |
+| digits below the microsecond | rounded |
+| a time that rounds beyond the year 9999 | rejected: `9999-12-31T23:59:59.9999999Z` |
+| times inside `choices` | kept |
+| NaN and infinities | kept |
+| integers beyond 64 bits | `EncodeError` |
+| binary | kept |
+| keys that are numbers | kept inside `choices`, elsewhere rejected |
+| extensions | kept by `patch` and `stamp`, and inside `choices` |
 | half a surrogate pair | rejected, reading and writing |
-| text that is not UTF-8 | rejected where it is decoded; elsewhere passed on unchanged by `peek`, `patch` and `stamp` |
-| deep nesting | what reads depends on the interpreter, about 1,000 levels at least |
+| text that is not UTF-8 | rejected where it is decoded, else passed on as it is |
+| a byte order mark | an error |
+| nesting | as deep as Python's recursion limit lets it, from 3.12 that of its C code, from 3.14 the stack |
 
 `chatcodec.json` has the same functions for JSON.
 """
