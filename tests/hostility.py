@@ -65,6 +65,11 @@ def check_message(codec: ModuleType, data: bytes) -> str:
         *(asked(read, data) for read in (codec.decode, codec.peek, codec.patch, TRANSCODERS[codec])), strict=True
     )
     record, envelope, patched, transcoded = results
+    stamped = asked(codec.stamp, data)[1]
+    assert (stamped is None) == (envelope is None or patched is None)
+    if stamped is not None:
+        check_same(bytes(stamped[0].choices), bytes(envelope.choices))
+        assert stamped[1] == patched
     asked(codec.decode_choices, data)
     if envelope is not None:
         asked(codec.decode_choices, envelope.choices)

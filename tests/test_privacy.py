@@ -92,7 +92,8 @@ def check_all(codec: ModuleType, message: bytes, marker: str) -> None:
         return lambda data: codec.decode(data, type)
 
     readers: list[Callable[[bytes], object]] = [
-        *(codec.decode, codec.peek, codec.patch, codec.decode_choices, TRANSCODERS[codec]),
+        *(codec.decode, codec.peek, codec.patch, codec.stamp, codec.decode_choices, TRANSCODERS[codec]),
+        lambda data: stream.stamp([data], cost=1.0),
         *map(decode, [Strict, msgspec.Raw, dict[str, int], list[Cat]]),
         lambda data: codec.decode_choices(codec.peek(data).choices),
         *(lambda data, stream=stream: stream.encode([data, b""]) for stream in streams),
@@ -210,6 +211,8 @@ def test_nor_is_what_could_not_be_written(codec: ModuleType, marker: str, field:
             lambda record=record: codec.encode_into(record, bytearray()),  # type: ignore[misc]
             lambda record=record: FRAMINGS_OF[codec][0].stream.encode([record]),  # type: ignore[misc]
             lambda value=value: codec.patch(codec.encode(ChatCompletionResponse()), **{field: value}),  # type: ignore[misc]
+            lambda value=value: codec.patch(codec.encode(ChatCompletionResponse()), extra={"a": value}),  # type: ignore[misc]
+            lambda value=value: STREAM[codec].stamp([codec.encode({})], **{field: value}),  # type: ignore[misc]
         ]
         for write in writers:
             try:

@@ -19,6 +19,12 @@ class Priced(ChatCompletionResponse):
     currency: str = "EUR"
 
 
+class Regional(Envelope):
+    """An envelope with a field of the user's own."""
+
+    region: str = ""
+
+
 async def chunks() -> AsyncIterator[bytes]:
     """Yield nothing."""
     return
@@ -33,7 +39,11 @@ def test_codecs() -> None:
     assert_type(json.peek(b"{}").choices, msgspec.Raw)
     assert_type(json.decode_choices(b"[]"), Optional[list[dict[str, Any]]])
     assert_type(msgpack.encode(Priced()), bytes)
-    assert_type(json.patch(b"{}", cost=1.0, stream=None), bytes)
+    assert_type(json.patch(b"{}", cost=1.0, stream=None, extra={"region": None}), bytes)
+    assert_type(json.peek(b"{}", Regional), Regional)
+    assert_type(json.stamp(b"{}", cost=1.0), tuple[Envelope, bytes])
+    assert_type(msgpack.stamp(b"\x80", Regional, extra={"region": "eu"}), tuple[Regional, bytes])
+    assert_type(ndjson.stamp([b"{}"], Regional, on_error=print, stream=None), tuple[list[Regional], bytes])
     assert_type(transcode.json_to_msgpack(b"{}"), bytes)
 
 

@@ -84,14 +84,14 @@ class Envelope(Struct, rename="camel", kw_only=True, omit_defaults=True, gc=Fals
 def writable(response: Struct) -> Struct:
     """Return `response`, or an equal record that the wire can hold.
 
-    Raises `TypeError` for an envelope and for a record's timestamp that is no datetime, and `EncodeError` for a
+    Raises `TypeError` for an envelope and for a record's timestamp that is not a datetime, and `EncodeError` for a
     timestamp without an offset.
     """
     if isinstance(response, Envelope):
         message = "an Envelope is for reading: its choices are a view of one format, so decode it whole to encode it"
         raise TypeError(message)
     timestamp = getattr(response, "timestamp", None)
-    # A Struct that is no record may have a `timestamp` of any type.
+    # A Struct that is not a record may have a `timestamp` of any type.
     if timestamp is None or not (isinstance(response, ChatCompletionResponse) or isinstance(timestamp, datetime)):
         return response
     instant = writable_time(timestamp)
@@ -105,7 +105,7 @@ def writable(response: Struct) -> Struct:
 def writable_time(timestamp: object) -> datetime:
     """Return `timestamp`, or the same time as msgspec and RFC 3339 can hold it.
 
-    Raises `TypeError` for what is no datetime, and `EncodeError` for a time without an offset.
+    Raises `TypeError` for what is not a datetime, and `EncodeError` for a time without an offset.
     """
     # pandas.NaT is a datetime without a year.
     if not isinstance(timestamp, datetime) or not isinstance(timestamp.year, int):

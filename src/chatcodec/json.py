@@ -159,8 +159,8 @@ def encode(response: Struct) -> bytes:
     Raises:
         msgspec.EncodeError: it holds a cycle, half a surrogate pair, a MessagePack extension, or a timestamp without
             an offset.
-        TypeError: it holds an object of a type that has no encoding, its timestamp is no datetime, or it is an
-            `Envelope`.
+        TypeError: it holds an object of a type that has no encoding, its timestamp is not a datetime, or it is
+            an `Envelope`.
 
     >>> encode(ChatCompletionResponse(session_id="s-1", cost=0.25))
     b'{"sessionId":"s-1","cost":0.25}'

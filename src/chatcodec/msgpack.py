@@ -159,8 +159,8 @@ def encode(response: Struct) -> bytes:
     Raises:
         msgspec.EncodeError: it holds a cycle, half a surrogate pair, an integer beyond 64 bits, or a timestamp
             without an offset.
-        TypeError: it holds an object of a type that has no encoding, its timestamp is no datetime, or it is an
-            `Envelope`.
+        TypeError: it holds an object of a type that has no encoding, its timestamp is not a datetime, or it is
+            an `Envelope`.
 
     >>> encode(ChatCompletionResponse(session_id="s-1", stream=True))
     b'\x82\xa9sessionId\xa3s-1\xa6stream\xc3'
@@ -178,9 +178,12 @@ def encode(response: Struct) -> bytes:
 
 
 def encode_into(response: Struct, buffer: bytearray, offset: int = 0) -> None:
-    r"""Encode `response` into `buffer` from `offset` on, and cut the buffer behind it.
+    r"""Encode `response` into `buffer` from `offset` on, and end the buffer after it.
 
-    An offset of -1 is the buffer's end. When it raises, nothing before `offset` has changed.
+    Args:
+        response: the record.
+        buffer: grows or shrinks to end with the record. If an error is raised, what is before `offset` is unchanged.
+        offset: in bytes; -1 is the buffer's end.
 
     Raises:
         msgspec.EncodeError: as in `encode`.
