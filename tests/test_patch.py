@@ -350,6 +350,7 @@ def test_a_bad_message_is_raised_with_its_number(framing: ModuleType, codec: Mod
     assert str(error) == "message 2 at offset 0: Expected `float | null`, got `str` - at `$.cost`"
     assert (error.data, error.records) == (bad[:1024], [])
     assert isinstance(error.__cause__, ValidationError)
+    assert error.__cause__.__traceback__ is None  # its frames would keep the messages alive
     assert error.__context__ is None
     assert pickle.loads(pickle.dumps(error)).index == 2
 

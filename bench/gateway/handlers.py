@@ -105,7 +105,7 @@ TRANSCODERS: dict[str, Handler] = {
 def lines_of_chatcodec() -> Handler:
     """Stamp the lines of a chunk in one go."""
     decoder = ndjson.StreamDecoder(bytes)
-    return lambda data: ndjson.patch(decoder.feed(data), session_id=SESSION, latency=LATENCY)
+    return lambda data: ndjson.stamp(decoder.feed(data), session_id=SESSION, latency=LATENCY)[1]
 
 
 def last_of_chatcodec() -> Handler:
