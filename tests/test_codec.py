@@ -465,6 +465,14 @@ def test_an_offset_outside_the_buffer_is_refused(codec: ModuleType, offset: int)
 
 
 @codecs
+def test_a_buffer_of_which_a_view_exists_does_not_grow(codec: ModuleType) -> None:
+    buffer = bytearray(b"head")
+    with memoryview(buffer), pytest.raises(BufferError):
+        codec.encode_into(ChatCompletionResponse(session_id="x" * 100), buffer, 4)
+    assert buffer == b"head"
+
+
+@codecs
 def test_a_failed_encode_into_leaves_no_unwritten_memory_behind(codec: ModuleType) -> None:
     buffer = bytearray(b"head")
     with pytest.raises(TypeError):

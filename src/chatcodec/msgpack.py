@@ -189,6 +189,7 @@ def encode_into(response: Struct, buffer: bytearray, offset: int = 0) -> None:
         msgspec.EncodeError: as in `encode`.
         TypeError: as in `encode`.
         ValueError: `offset` is beyond the buffer's end, or below -1.
+        BufferError: `buffer` has to grow or shrink, and a view of it exists.
 
     >>> buffer = bytearray(b"header")
     >>> encode_into(ChatCompletionResponse(session_id="s-1"), buffer, 6)
@@ -209,7 +210,8 @@ def encode_into(response: Struct, buffer: bytearray, offset: int = 0) -> None:
         else:
             _encode_into(response, buffer)  # an offset of 0 makes msgspec shrink the buffer first: 110 ns
     except Exception as error:
-        del buffer[size:]
+        if isinstance(buffer, bytearray):
+            del buffer[size:]
         raise_encode_error(error)
 
 
