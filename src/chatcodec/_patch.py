@@ -1,7 +1,8 @@
 """Set fields of messages that are encoded already: all of `patch` and `stamp`, for one message and for many.
 
 A message is read once into a dict of views, which is changed and written again, so that every untouched value keeps its
-bytes. This is as fast as appending fields to a message that has none of them: the parser has to go through it anyway.
+bytes. To append fields to a message that has none of them instead is slower for short messages; for long JSON it would
+save 15 %, at the cost of a second way through.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ LONG_JSON = 1024
 _LONG_MSGPACK = 2**63
 
 _TYPES = {field.name: field.type for field in structs.fields(ChatCompletionResponse)}
-# Each field's wire name, and the type whose values need no further check: those of the others cost 600 ns each.
+# Each field's wire name, and the type whose values need no further check: a check costs 1.3 us.
 _FIELDS = {
     "timestamp": ("timestamp", None),
     "generation_id": ("generationId", str),

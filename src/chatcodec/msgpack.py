@@ -166,7 +166,7 @@ def encode(response: Struct) -> bytes:
     b'\x82\xa9sessionId\xa3s-1\xa6stream\xc3'
     """
     try:
-        # A record with a time in UTC, as decoded ones have it, is not checked further: 40 ns in place of 250.
+        # A record with a time in UTC, as decoded ones have it, is not checked further: 60 ns in place of 550.
         if response.__class__ is not ChatCompletionResponse or (
             (timestamp := response.timestamp) is not None  # pyright: ignore[reportAttributeAccessIssue]
             and (timestamp.__class__ not in DATETIME or timestamp.tzinfo is not _UTC)
