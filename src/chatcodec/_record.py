@@ -1,6 +1,5 @@
 """The record, in its two forms: decoded whole, and as an envelope around undecoded choices."""
 
-from copy import copy
 from datetime import datetime, timezone
 from typing import Annotated, Any
 
@@ -96,8 +95,8 @@ def writable(response: Struct) -> Struct:
         return response
     instant = writable_time(timestamp)
     if instant is not timestamp:
-        # structs.replace() would run the type's __post_init__ again.
-        response = copy(response)
+        # structs.replace() would run the type's __post_init__ again, and to import `copy` would slow every start.
+        response = response.__copy__()  # type: ignore[attr-defined]
         structs.force_setattr(response, "timestamp", instant)
     return response
 
