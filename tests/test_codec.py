@@ -71,13 +71,13 @@ def test_a_record_encodes_as_the_table_says(codec: ModuleType, case: Case) -> No
 
 @codecs
 @cases
-def test_and_decodes_from_it(codec: ModuleType, case: Case) -> None:
+def test_a_record_decodes_from_what_the_table_says(codec: ModuleType, case: Case) -> None:
     assert same(codec.decode(case.encoded(codec)), case.record)
 
 
 @codecs
 @cases
-def test_every_truncation_of_a_message_is_refused(codec: ModuleType, case: Case) -> None:
+def test_every_truncation_of_a_message_is_rejected(codec: ModuleType, case: Case) -> None:
     message = case.encoded(codec)
     for end in range(len(message)):
         with pytest.raises(DecodeError):
@@ -86,7 +86,7 @@ def test_every_truncation_of_a_message_is_refused(codec: ModuleType, case: Case)
 
 @codecs
 @cases
-def test_anything_behind_a_message_is_refused(codec: ModuleType, case: Case) -> None:
+def test_anything_after_a_message_is_rejected(codec: ModuleType, case: Case) -> None:
     with pytest.raises(DecodeError):
         codec.decode(case.encoded(codec) + case.encoded(codec))
 
@@ -138,7 +138,7 @@ def test_a_type_of_the_users_is_decoded_into(codec: ModuleType) -> None:
 
 @codecs
 @pytest.mark.parametrize("field", ["timestamp", "generationId", "sessionId", "choices", "stream", "cost", "latency"])
-def test_a_field_of_the_wrong_type_is_refused_by_name(codec: ModuleType, field: str) -> None:
+def test_a_field_of_the_wrong_type_is_rejected_by_name(codec: ModuleType, field: str) -> None:
     wrong = 1 if field in ("timestamp", "generationId", "sessionId") else "x"
     with pytest.raises(ValidationError, match=rf"\$\.{field}"):
         codec.decode(raw(codec, **{field: wrong}))
@@ -146,7 +146,7 @@ def test_a_field_of_the_wrong_type_is_refused_by_name(codec: ModuleType, field: 
 
 @codecs
 @pytest.mark.parametrize("message", [[], None, 1, "x"])
-def test_a_message_that_is_no_object_is_refused(codec: ModuleType, message: Any) -> None:
+def test_a_message_that_is_not_an_object_is_rejected(codec: ModuleType, message: Any) -> None:
     encoded = msgspec.json.encode(message) if codec is json else msgspec.msgpack.encode(message)
     for reader in ("decode", "peek", "patch"):
         with pytest.raises(ValidationError):
@@ -155,14 +155,14 @@ def test_a_message_that_is_no_object_is_refused(codec: ModuleType, message: Any)
 
 @codecs
 @pytest.mark.parametrize("time", ["2026-01-02T03:04:05", datetime(2026, 1, 2)])
-def test_a_time_without_an_offset_is_refused(codec: ModuleType, time: Any) -> None:
+def test_a_time_without_an_offset_is_rejected(codec: ModuleType, time: Any) -> None:
     with pytest.raises(ValidationError, match="timezone"):
         codec.decode(raw(codec, timestamp=time))
 
 
 @codecs
 @pytest.mark.parametrize("type", [ChatCompletionResponse, Priced])
-def test_and_is_not_written(codec: ModuleType, type: Any) -> None:
+def test_a_time_without_an_offset_is_not_written(codec: ModuleType, type: Any) -> None:
     naive = datetime(2026, 1, 2)
     with pytest.raises(EncodeError, match=r"^timestamp has no offset$"):
         codec.encode(type(timestamp=naive))
@@ -328,7 +328,7 @@ def test_peek_reads_the_six_other_fields(codec: ModuleType, case: Case) -> None:
 
 @codecs
 @cases
-def test_and_its_choices_are_had_on_demand(codec: ModuleType, case: Case) -> None:
+def test_choices_are_decoded_on_demand(codec: ModuleType, case: Case) -> None:
     assert same(codec.decode_choices(codec.peek(case.encoded(codec)).choices), case.record.choices)
 
 
@@ -434,7 +434,7 @@ def test_an_object_without_an_encoding_is_a_type_error(codec: ModuleType) -> Non
 
 @codecs
 @cases
-def test_encode_into_writes_at_the_offset_and_cuts_the_buffer_behind(codec: ModuleType, case: Case) -> None:
+def test_encode_into_writes_at_the_offset_and_ends_the_buffer(codec: ModuleType, case: Case) -> None:
     for offset in (0, 3, 2000):
         buffer = bytearray(b"." * 2000)
         codec.encode_into(case.record, buffer, offset)
@@ -457,7 +457,7 @@ def test_an_offset_of_minus_one_is_the_end(codec: ModuleType) -> None:
 
 @codecs
 @pytest.mark.parametrize("offset", [4, 100, -2])
-def test_an_offset_outside_the_buffer_is_refused(codec: ModuleType, offset: int) -> None:
+def test_an_offset_outside_the_buffer_is_rejected(codec: ModuleType, offset: int) -> None:
     buffer = bytearray(b"...")
     with pytest.raises(ValueError, match=rf"\Aoffset {offset} is outside the buffer of 3 bytes"):
         codec.encode_into(ChatCompletionResponse(), buffer, offset)
@@ -473,7 +473,7 @@ def test_a_buffer_of_which_a_view_exists_does_not_grow(codec: ModuleType) -> Non
 
 
 @codecs
-def test_a_failed_encode_into_leaves_no_unwritten_memory_behind(codec: ModuleType) -> None:
+def test_a_failed_encode_into_leaves_no_uninitialised_memory(codec: ModuleType) -> None:
     buffer = bytearray(b"head")
     with pytest.raises(TypeError):
         codec.encode_into(ChatCompletionResponse(generation_id="x" * 1000, choices=[{"a": object()}]), buffer, 4)
@@ -535,7 +535,7 @@ def test_patch_takes_choices_as_a_list_not_as_a_view(codec: ModuleType) -> None:
         codec.patch(raw(codec), choices=codec.peek(raw(codec, choices=[])).choices)
 
 
-def test_patch_refuses_keys_that_are_no_text() -> None:
+def test_patch_rejects_keys_that_are_not_text() -> None:
     with pytest.raises(ValidationError):
         msgpack.patch(b"\x81\x01\x01")
     with pytest.raises(DecodeError):
@@ -551,7 +551,7 @@ def test_nan_and_infinities_become_null_in_json() -> None:
         assert json.patch(b"{}", cost=number) == b'{"cost":null}'
 
 
-def test_and_are_kept_in_messagepack() -> None:
+def test_nan_and_infinities_are_kept_in_messagepack() -> None:
     assert msgpack.decode(msgpack.encode(ChatCompletionResponse(cost=math.inf))).cost == math.inf
     assert math.isnan(msgpack.decode(msgpack.encode(ChatCompletionResponse(cost=math.nan))).cost or 0)
 
@@ -591,7 +591,7 @@ def test_functions_are_safe_to_call_from_many_threads(codec: ModuleType) -> None
                 assert codec.decode(message) == record
                 assert codec.decode_choices(codec.peek(message).choices) == record.choices
                 assert codec.decode(codec.patch(message, cost=float(number))).cost == number
-        except Exception as error:  # told in the main thread
+        except Exception as error:  # reported in the main thread
             wrong.append(error)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]

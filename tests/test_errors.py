@@ -95,7 +95,7 @@ def test_the_error_of_bad_text_does_not_carry_the_text() -> None:
         lambda: chatcodec.json.decode(b'{"checked":"x"}', Picky),
     ],
 )
-def test_an_error_that_takes_the_place_of_another_leaves_it_behind(call: Any) -> None:
+def test_an_error_that_replaces_another_does_not_keep_it(call: Any) -> None:
     with pytest.raises(msgspec.MsgspecError) as caught:
         call()
     assert caught.value.__cause__ is None
