@@ -93,7 +93,7 @@ def check_all(codec: ModuleType, message: bytes, marker: str) -> None:
 
     readers: list[Callable[[bytes], object]] = [
         *(codec.decode, codec.peek, codec.patch, codec.stamp, codec.decode_choices, TRANSCODERS[codec]),
-        lambda data: stream.stamp([data], cost=1.0),
+        *(lambda data, stream=stream: stream.stamp([data], cost=1.0) for stream in streams),
         *map(decode, [Strict, msgspec.Raw, dict[str, int], list[Cat]]),
         lambda data: codec.decode_choices(codec.peek(data).choices),
         *(lambda data, stream=stream: stream.encode([data, b""]) for stream in streams),
@@ -212,7 +212,7 @@ def test_nor_is_what_could_not_be_written(codec: ModuleType, marker: str, field:
             lambda record=record: FRAMINGS_OF[codec][0].stream.encode([record]),  # type: ignore[misc]
             lambda value=value: codec.patch(codec.encode(ChatCompletionResponse()), **{field: value}),  # type: ignore[misc]
             lambda value=value: codec.patch(codec.encode(ChatCompletionResponse()), extra={"a": value}),  # type: ignore[misc]
-            lambda value=value: STREAM[codec].stamp([codec.encode({})], **{field: value}),  # type: ignore[misc]
+            lambda value=value: FRAMINGS_OF[codec][0].stream.stamp([codec.encode({})], **{field: value}),  # type: ignore[misc]
         ]
         for write in writers:
             try:
