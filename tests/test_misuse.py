@@ -223,7 +223,7 @@ def writers(codec: ModuleType, timestamp: Any) -> list[Callable[[], Any]]:
 @codecs
 @pytest.mark.parametrize("timestamp", NO_TIMES)
 def test_a_timestamp_of_a_wrong_type_is_a_type_error_that_names_the_field(codec: ModuleType, timestamp: Any) -> None:
-    text = f"^timestamp: Expected `datetime`, got `{type(timestamp).__name__}`$"
+    text = f"^(record 1: )?timestamp: Expected `datetime`, got `{type(timestamp).__name__}`$"
     for write in writers(codec, timestamp):
         with pytest.raises(TypeError, match=text):
             write()
@@ -275,7 +275,7 @@ def test_so_are_the_times_of_pandas() -> None:
     check_written(pandas.Timestamp("2026-01-02T03:04:05.000006Z"))
     check_written(pandas.Timestamp("2026-01-02T03:04:05", tz="Europe/Berlin"))
     for write in writers(json, pandas.NaT):
-        with pytest.raises(TypeError, match=r"^timestamp: Expected `datetime`, got `NaTType`$"):
+        with pytest.raises(TypeError, match=r"^(record 1: )?timestamp: Expected `datetime`, got `NaTType`$"):
             write()
 
 

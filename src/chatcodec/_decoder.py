@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic
 import msgspec
 from msgspec import DecodeError, Raw, ValidationError
 
-from . import _iterate
 from ._errors import RecordError, StreamError, contiguous, decode_error
 from ._record import ChatCompletionResponse
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from ._iterate import Options
 
     T = TypeVar("T", default=ChatCompletionResponse)
+    R = TypeVar("R", default=ChatCompletionResponse)
     D = TypeVar("D", bound="StreamDecoder[Any]")
 else:
     from typing import TypeVar  # whose default the type checkers alone need
@@ -48,7 +48,7 @@ BLANK = b" \t\r\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-class StreamDecoder(_iterate.FromSources, Generic[T]):
+class StreamDecoder(Generic[T]):
     """The part of a stream decoder that does not know how records are framed.
 
     `_buffer[_pos:]` is received and not decoded yet, and up to `_searched` no record ends in it. `_offset` is the
@@ -159,7 +159,8 @@ class StreamDecoder(_iterate.FromSources, Generic[T]):
 
     def _append(self, chunk: bytes) -> None:
         """Put `chunk` after a long record, or after what an error left."""
-        self._trim()
+        if self._pos:
+            self._trim()
         buffer = self._buffer
         # What is shorter than the chunk is copied, and what is longer grows in place.
         if type(buffer) is bytes and len(buffer) > len(chunk):

@@ -6,19 +6,14 @@ import os
 from functools import partial
 from io import TextIOBase
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypedDict, Union
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypedDict, TypeVar, Union
 
 from ._errors import RecordError
-from ._record import ChatCompletionResponse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 
-    from typing_extensions import Buffer, TypeVar, Unpack
-
-    R = TypeVar("R", default=ChatCompletionResponse)
-else:
-    from typing import TypeVar  # whose default the type checkers alone need
+    from typing_extensions import Buffer
 
 T = TypeVar("T")
 
@@ -59,69 +54,6 @@ class Options(TypedDict, total=False):
 
     max_record_bytes: int | None
     on_error: Callable[[RecordError], object] | None
-
-
-class FromSources:
-    """The iterators of a stream decoder, as class methods."""
-
-    @classmethod
-    def iter_decode(
-        cls: Any,
-        source: Source,
-        type: type[R] = ChatCompletionResponse,  # type: ignore[assignment]
-        **options: Unpack[Options],
-    ) -> Iterator[R]:
-        """Iterate over the records of a binary file, or of an iterable of chunks.
-
-        The options are those of `StreamDecoder`. A file is read with its ``read1`` where it has one, which returns
-        what a live pipe has. What a chunk completed is yielded before the next chunk is asked for.
-
-        The iterator raises what reading raises, and the errors of `StreamDecoder`; the records before an error come
-        first, and the next ``next()`` continues after it.
-
-        Raises:
-            TypeError: `source` is neither, or a file opened as text.
-        """
-        return records(cls(type, **options), source)
-
-    @classmethod
-    def aiter_decode(
-        cls: Any,
-        source: AsyncSource,
-        type: type[R] = ChatCompletionResponse,  # type: ignore[assignment]
-        **options: Unpack[Options],
-    ) -> AsyncIterator[R]:
-        """Iterate over the records of an object with ``async read(n)``, or of an async iterable of chunks.
-
-        As `iter_decode` otherwise.
-        """
-        return arecords(cls(type, **options), source)
-
-    @classmethod
-    def iter_batches(
-        cls: Any,
-        source: Source,
-        type: type[R] = ChatCompletionResponse,  # type: ignore[assignment]
-        **options: Unpack[Options],
-    ) -> Iterator[list[R]]:
-        """Iterate as `iter_decode` does, over lists of what each chunk completed; none is empty.
-
-        A large chunk is decoded in pieces of 16 KiB, so that its records do not trigger garbage collections.
-        """
-        return batches(cls(type, **options), source)
-
-    @classmethod
-    def aiter_batches(
-        cls: Any,
-        source: AsyncSource,
-        type: type[R] = ChatCompletionResponse,  # type: ignore[assignment]
-        **options: Unpack[Options],
-    ) -> AsyncIterator[list[R]]:
-        """Iterate as `aiter_decode` does, over lists of what each chunk completed; none is empty.
-
-        One write and one ``await`` serve all records of a chunk.
-        """
-        return abatches(cls(type, **options), source)
 
 
 def batches(decoder: Decoder[T], source: Source) -> Iterator[list[T]]:

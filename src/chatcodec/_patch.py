@@ -8,7 +8,7 @@ save 15 %, at the cost of a second way through.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import DecodeError, Raw, structs
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import datetime
 
-    from typing_extensions import Buffer, TypedDict
+    from typing_extensions import Buffer, TypedDict, TypeVar
+
+    E = TypeVar("E", bound=Envelope, default=Envelope)
 
     class Changes(TypedDict, total=False):
         """The fields to set, by their Python names; ``None`` removes one."""
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
         cost: float | None
         latency: float | None
 
-
-E = TypeVar("E", bound=Envelope)
 
 _ONE_MESSAGE = (str, bytes, bytearray, memoryview, Raw)
 

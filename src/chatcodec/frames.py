@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from . import _decoder, msgpack
+from . import _decoder, _iterate, msgpack
 from ._decoder import T, detached
 from ._patch import MSGPACK
-from ._record import Envelope
+from ._record import ChatCompletionResponse, Envelope
 from ._writers import Item, Message, aiterate, encode_messages, encode_plain, encoded, iterate, listed, not_encoded
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from msgspec import Struct
     from typing_extensions import Buffer, Unpack
 
+    from ._decoder import R
     from ._errors import RecordError
+    from ._iterate import AsyncSource, Options, Source
     from ._patch import Changes, E
 
 __all__ = [
@@ -165,10 +167,56 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
         self._report("incomplete", start, reason, data)
 
 
-iter_decode = StreamDecoder.iter_decode
-aiter_decode = StreamDecoder.aiter_decode
-iter_batches = StreamDecoder.iter_batches
-aiter_batches = StreamDecoder.aiter_batches
+def iter_decode(
+    source: Source,
+    type: type[R] = ChatCompletionResponse,  # type: ignore[assignment]
+    **options: Unpack[Options],
+) -> Iterator[R]:
+    r"""Iterate over the records of a binary file of frames, or of an iterable of chunks.
+
+    The options are those of `StreamDecoder`, all else is as in `chatcodec.ndjson.iter_decode`.
+
+    >>> [record.cost for record in iter_decode([b"\0\0\0\1", b"\x80"])]
+    [None]
+    """
+    return _iterate.records(StreamDecoder(type, **options), source)
+
+
+def aiter_decode(
+    source: AsyncSource,
+    type: type[R] = ChatCompletionResponse,  # type: ignore[assignment]
+    **options: Unpack[Options],
+) -> AsyncIterator[R]:
+    """Iterate over the records of an object with ``async read(n)``, or of an async iterable of chunks.
+
+    As `iter_decode` otherwise.
+    """
+    return _iterate.arecords(StreamDecoder(type, **options), source)
+
+
+def iter_batches(
+    source: Source,
+    type: type[R] = ChatCompletionResponse,  # type: ignore[assignment]
+    **options: Unpack[Options],
+) -> Iterator[list[R]]:
+    """Iterate over lists of the records that each chunk completed, none of them empty.
+
+    As `chatcodec.ndjson.iter_batches` otherwise.
+    """
+    return _iterate.batches(StreamDecoder(type, **options), source)
+
+
+def aiter_batches(
+    source: AsyncSource,
+    type: type[R] = ChatCompletionResponse,  # type: ignore[assignment]
+    **options: Unpack[Options],
+) -> AsyncIterator[list[R]]:
+    """Iterate over lists of the records that each chunk completed: no ``await`` for each record.
+
+    As `iter_batches` and `aiter_decode` otherwise.
+    """
+    return _iterate.abatches(StreamDecoder(type, **options), source)
+
 
 # What to write while there is nothing to send: an empty frame, which readers skip.
 KEEP_ALIVE: bytes = bytes(4)

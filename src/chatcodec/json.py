@@ -36,7 +36,7 @@ What a message keeps, and what it does not (each row has a test):
 from __future__ import annotations
 
 from datetime import timezone
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
@@ -48,18 +48,17 @@ from ._record import DATETIME, ChatCompletionResponse, Choices, Envelope, writab
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from typing_extensions import Buffer, Unpack
+    from typing_extensions import Buffer, TypeVar, Unpack
 
-    from ._patch import Changes
+    from ._patch import Changes, E
 
-E = TypeVar("E", bound=Envelope)
-T = TypeVar("T")
+    T = TypeVar("T", default=ChatCompletionResponse)
 
 __all__ = ["decode", "decode_choices", "encode", "encode_into", "patch", "peek", "stamp"]
 
 
-_decode = msgspec.json.Decoder(ChatCompletionResponse).decode
-_peek = msgspec.json.Decoder(Envelope).decode
+_decode: Any = msgspec.json.Decoder(ChatCompletionResponse).decode
+_peek: Any = msgspec.json.Decoder(Envelope).decode
 _decode_choices = msgspec.json.Decoder(Choices | None).decode
 _encoder = msgspec.json.Encoder(enc_hook=unsupported)
 _encode = _encoder.encode
@@ -68,11 +67,7 @@ _decode_fields = JSON.decode_fields
 _UTC = timezone.utc
 
 
-@overload
-def decode(buf: Buffer) -> ChatCompletionResponse: ...
-@overload
-def decode(buf: Buffer, type: type[T]) -> T: ...
-def decode(buf: Buffer, type: Any = ChatCompletionResponse) -> Any:
+def decode(buf: Buffer, type: type[T] = ChatCompletionResponse) -> T:  # type: ignore[assignment]
     """Decode one message, all of it checked against `type`.
 
     Fields that the type does not know are ignored; the last of duplicate keys wins.
@@ -94,17 +89,13 @@ def decode(buf: Buffer, type: Any = ChatCompletionResponse) -> Any:
     """
     try:
         if type is ChatCompletionResponse:
-            return _decode(buf)
+            return _decode(buf)  # type: ignore[no-any-return]
         return msgspec.json.decode(buf, type=type)
     except Exception as error:
         raise_decode_error(error, buf)
 
 
-@overload
-def peek(buf: Buffer) -> Envelope: ...
-@overload
-def peek(buf: Buffer, type: type[E]) -> E: ...
-def peek(buf: Buffer, type: Any = Envelope) -> Any:
+def peek(buf: Buffer, type: type[E] = Envelope) -> E:  # type: ignore[assignment]
     """Decode one message in one pass, leaving its choices and its error as views into `buf`.
 
     The other fields are checked; of the choices and the error the syntax alone. A view keeps `buf` alive, and shows
@@ -250,17 +241,13 @@ def patch(buf: Buffer, *, extra: Mapping[str, Any] | None = None, **changes: Unp
         raise_encode_error(error)
 
 
-@overload
 def stamp(
-    buf: Buffer, *, extra: Mapping[str, Any] | None = ..., **changes: Unpack[Changes]
-) -> tuple[Envelope, bytes]: ...
-@overload
-def stamp(
-    buf: Buffer, type: type[E], *, extra: Mapping[str, Any] | None = ..., **changes: Unpack[Changes]
-) -> tuple[E, bytes]: ...
-def stamp(
-    buf: Buffer, type: Any = Envelope, *, extra: Mapping[str, Any] | None = None, **changes: Unpack[Changes]
-) -> tuple[Any, bytes]:
+    buf: Buffer,
+    type: type[E] = Envelope,  # type: ignore[assignment]
+    *,
+    extra: Mapping[str, Any] | None = None,
+    **changes: Unpack[Changes],
+) -> tuple[E, bytes]:
     """Do `peek` and `patch` in one call: return what the message held, and the message with fields set.
 
     Args:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from . import _decoder, json
+from . import _decoder, _iterate, json
 from ._decoder import T, detached
 from ._errors import decode_error
 from ._patch import JSON, on_one_line
-from ._record import Envelope
+from ._record import ChatCompletionResponse, Envelope
 from ._writers import BLANK, Item, Message, aiterate, encode_lines, encode_plain, encoded, iterate, listed, not_encoded
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from msgspec import Struct
     from typing_extensions import Buffer, Unpack
 
+    from ._decoder import R
     from ._errors import RecordError
+    from ._iterate import AsyncSource, Options, Source
     from ._patch import Changes, E
 
 __all__ = [
@@ -150,10 +152,66 @@ def _visible(lines: list[bytes]) -> list[bytes]:
     return [line for line in map(bytes.removesuffix, lines, repeat(b"\r")) if line.strip(BLANK)]
 
 
-iter_decode = StreamDecoder.iter_decode
-aiter_decode = StreamDecoder.aiter_decode
-iter_batches = StreamDecoder.iter_batches
-aiter_batches = StreamDecoder.aiter_batches
+def iter_decode(
+    source: Source,
+    type: type[R] = ChatCompletionResponse,  # type: ignore[assignment]
+    **options: Unpack[Options],
+) -> Iterator[R]:
+    r"""Iterate over the records of a binary file, or of an iterable of chunks.
+
+    The options are those of `StreamDecoder`. A file is read with its ``read1`` where it has one, which returns what a
+    live pipe has. What a chunk completed is yielded before the next chunk is asked for. The records before an error
+    are yielded before it is raised, and the next ``next()`` continues after it.
+
+    Raises:
+        TypeError: `source` is neither, such as a path or a file opened as text.
+        RecordError: from the iterator, as `StreamDecoder` raises it. `StreamError` likewise, and what reading raises.
+
+    >>> [record.cost for record in iter_decode([b'{"cost":1}\n{"co', b'st":2}\n'])]
+    [1.0, 2.0]
+    """
+    return _iterate.records(StreamDecoder(type, **options), source)
+
+
+def aiter_decode(
+    source: AsyncSource,
+    type: type[R] = ChatCompletionResponse,  # type: ignore[assignment]
+    **options: Unpack[Options],
+) -> AsyncIterator[R]:
+    """Iterate over the records of an object with ``async read(n)``, or of an async iterable of chunks.
+
+    As `iter_decode` otherwise.
+    """
+    return _iterate.arecords(StreamDecoder(type, **options), source)
+
+
+def iter_batches(
+    source: Source,
+    type: type[R] = ChatCompletionResponse,  # type: ignore[assignment]
+    **options: Unpack[Options],
+) -> Iterator[list[R]]:
+    r"""Iterate over lists of the records that each chunk completed, none of them empty: one write for many records.
+
+    As `iter_decode` otherwise. A large chunk is decoded in pieces of 16 KiB, so that small records do not trigger
+    garbage collections.
+
+    >>> [len(batch) for batch in iter_batches([b'{"cost":1}\n{"cost":2}\n{"co', b'st":3}\n'])]
+    [2, 1]
+    """
+    return _iterate.batches(StreamDecoder(type, **options), source)
+
+
+def aiter_batches(
+    source: AsyncSource,
+    type: type[R] = ChatCompletionResponse,  # type: ignore[assignment]
+    **options: Unpack[Options],
+) -> AsyncIterator[list[R]]:
+    """Iterate over lists of the records that each chunk completed: no ``await`` for each record.
+
+    As `iter_batches` and `aiter_decode` otherwise.
+    """
+    return _iterate.abatches(StreamDecoder(type, **options), source)
+
 
 # What to write while there is nothing to send: a blank line, which readers skip.
 KEEP_ALIVE: bytes = b"\n"

@@ -41,8 +41,9 @@ if TYPE_CHECKING:
     from msgspec import Struct
     from typing_extensions import Buffer, Unpack
 
+    from ._decoder import R
     from ._errors import RecordError
-    from ._iterate import AsyncSource, R, Source
+    from ._iterate import AsyncSource, Source
     from ._patch import Changes, E
 
 __all__ = [
@@ -219,30 +220,62 @@ class StreamDecoder(_decoder.TextDecoder[T]):
         self._take(start, bytes(self._buffer[start:]), cut=True)
 
 
-if TYPE_CHECKING:
+class Options(_iterate.Options, total=False):
+    """What `StreamDecoder` takes beside the type."""
 
-    class Options(_iterate.Options, total=False):
-        """What `StreamDecoder` takes beside the type."""
+    require_done: bool
 
-        require_done: bool
 
-    def iter_decode(source: Source, type: type[R] = ..., **options: Unpack[Options]) -> Iterator[R]:
-        """Iterate over the records of a binary file, or of an iterable of chunks."""
+def iter_decode(
+    source: Source,
+    type: type[R] = ChatCompletionResponse,  # type: ignore[assignment]
+    **options: Unpack[Options],
+) -> Iterator[R]:
+    r"""Iterate over the records of a binary file of events, or of an iterable of chunks.
 
-    def aiter_decode(source: AsyncSource, type: type[R] = ..., **options: Unpack[Options]) -> AsyncIterator[R]:
-        """Iterate over the records of an object with ``async read(n)``, or of an async iterable of chunks."""
+    The options are those of `StreamDecoder`, all else is as in `chatcodec.ndjson.iter_decode`.
 
-    def iter_batches(source: Source, type: type[R] = ..., **options: Unpack[Options]) -> Iterator[list[R]]:
-        """Iterate as `iter_decode` does, over lists of what each chunk completed; none is empty."""
+    >>> [record.cost for record in iter_decode([b'data: {"cost":1}\n\n', b"data: [DONE]\n\n"])]
+    [1.0]
+    """
+    return _iterate.records(StreamDecoder(type, **options), source)
 
-    def aiter_batches(source: AsyncSource, type: type[R] = ..., **options: Unpack[Options]) -> AsyncIterator[list[R]]:
-        """Iterate as `aiter_decode` does, over lists of what each chunk completed; none is empty."""
 
-else:
-    iter_decode = StreamDecoder.iter_decode
-    aiter_decode = StreamDecoder.aiter_decode
-    iter_batches = StreamDecoder.iter_batches
-    aiter_batches = StreamDecoder.aiter_batches
+def aiter_decode(
+    source: AsyncSource,
+    type: type[R] = ChatCompletionResponse,  # type: ignore[assignment]
+    **options: Unpack[Options],
+) -> AsyncIterator[R]:
+    """Iterate over the records of an object with ``async read(n)``, or of an async iterable of chunks.
+
+    As `iter_decode` otherwise.
+    """
+    return _iterate.arecords(StreamDecoder(type, **options), source)
+
+
+def iter_batches(
+    source: Source,
+    type: type[R] = ChatCompletionResponse,  # type: ignore[assignment]
+    **options: Unpack[Options],
+) -> Iterator[list[R]]:
+    """Iterate over lists of the records that each chunk completed, none of them empty.
+
+    As `chatcodec.ndjson.iter_batches` otherwise.
+    """
+    return _iterate.batches(StreamDecoder(type, **options), source)
+
+
+def aiter_batches(
+    source: AsyncSource,
+    type: type[R] = ChatCompletionResponse,  # type: ignore[assignment]
+    **options: Unpack[Options],
+) -> AsyncIterator[list[R]]:
+    """Iterate over lists of the records that each chunk completed: no ``await`` for each record.
+
+    As `iter_batches` and `aiter_decode` otherwise.
+    """
+    return _iterate.abatches(StreamDecoder(type, **options), source)
+
 
 # What to write while there is nothing to send: a comment, which readers skip.
 KEEP_ALIVE: bytes = b":\n\n"
