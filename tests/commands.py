@@ -65,7 +65,7 @@ def varied(path: Path) -> Path:
                 line,
                 cost=random.lognormvariate(-6, 2),
                 latency=random.lognormvariate(8, 2),
-                session_id=f"s-{random.randrange(9000)}",
+                session_id=f"s-{random.getrandbits(64)}",
             )
             for line in DELTAS.read_bytes().splitlines() * 40
         ),

@@ -1,1 +1,1 @@
-"""What `stats` sums up, in the command and with Dask: exact counts and totals, sketches of the rest."""
+"""The figures that `stats` prints, for the command and for Dask."""

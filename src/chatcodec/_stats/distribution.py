@@ -1,8 +1,8 @@
-"""How the values of one field are distributed, in constant memory.
+"""The distribution of one field's values, in constant memory.
 
-Totals are exact. Quantiles are too while there are few different values. Where there are more, floats that begin
-with the same bits share a bin, and these are as many bits as the number of bins allows. So all goes by the values
-alone: the distributions of any parts, merged in any order, are that of the whole, bit for bit.
+Totals are exact, and so are quantiles while there are few different values. With more, floats that share their leading
+bits share a bin; how many bits that are depends on the number of bins. The result depends on the values alone: the
+distributions of any parts, merged in any order, equal that of the whole, bit for bit.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# So many bins take 256 kB. Spread over four powers of ten, each is a thousandth of its values wide. It is never
-# more than a quarter: floats have two signs and 2,047 exponents, and four bins for each are not more than these.
+# These bins take 256 kB. For values that span four powers of ten, a bin's relative width is 0.1 %. It never exceeds
+# 25 %: floats have two signs and 2,047 exponents, which leaves four bins for each.
 _BINS = 16 * 1024
-# One call into numpy for so many values.
+# Sort this many new values at once.
 _PENDING = 16 * 1024
-# The bits of a float behind its sign and its exponent.
+# A float's bits after its sign and exponent.
 _FRACTION_BITS = 52
-# Totals are counted in units so small that every float, the least with its 53 bits included, is a whole number of them.
+# Totals are integers in units of 2**-1126, of which every float, the smallest included, is a multiple.
 _UNITS = 2**1126
 
 
 class FieldReport(Struct, rename="camel"):
-    """One number of the records: how many have it, and what it amounts to; ``None`` where none has it."""
+    """The figures of one field: how many records have it, its total and quantiles; ``None`` if no record has it."""
 
     count: int
     total: float
@@ -42,25 +42,25 @@ class FieldReport(Struct, rename="camel"):
 
 
 class Distribution:
-    """The values of one field. What is not finite is left out. It pickles.
+    """The values of one field. Ignores NaN and infinities. It pickles.
 
     Args:
-        bins: how many are kept at the most.
+        bins: the maximum number of bins.
     """
 
     def __init__(self, bins: int = _BINS) -> None:
-        self._most = bins
+        self._max_bins = bins
         self._pending: list[float] = []
         self._total = 0
         self._largest = -math.inf
-        # Values that differ in nothing but so many of their last bits share a bin.
+        # Values that differ only in this many of their last bits share a bin.
         self._dropped = 0
-        # The least value in each bin, rising, and how many are in it.
+        # The smallest value of each bin, ascending, and the number of values in it.
         self._values = np.empty(0, np.float64)
         self._counts = np.empty(0, np.int64)
 
     def add(self, values: list[float]) -> None:
-        """Take in `values`."""
+        """Add `values`."""
         self._pending += values
         if len(self._pending) >= _PENDING:
             self._flush()
@@ -68,14 +68,14 @@ class Distribution:
     def _flush(self) -> None:
         values = np.array(self._pending, np.float64)
         self._pending = []
-        # This makes 0.0 of -0.0: of two that are equal, which one is the least would depend on their order.
+        # Adding 0.0 turns -0.0 into 0.0: they are equal, so which one is kept would depend on their order.
         values = values[np.isfinite(values)] + 0.0
         self._total += _sum(values)
         self._largest = float(values.max(initial=self._largest))
         self._put(values, np.ones(len(values), np.int64))
 
     def _put(self, values: NDArray[np.float64], counts: NDArray[np.int64]) -> None:
-        """Put `values` into bins, each of them so many times."""
+        """Put `values` into bins, each as often as `counts` says."""
         if not len(values):
             return
         values = np.concatenate((self._values, values))
@@ -83,16 +83,16 @@ class Distribution:
         values = values[order]
         bits = values.view(np.uint64)
         differing = bits[1:] ^ bits[:-1]
-        if len(differing) >= self._most:
-            # Fewer differences than there may be bins have more bits than this one. Each of them begins a bin.
-            border = int(np.partition(differing, -self._most)[-self._most])
+        if len(differing) >= self._max_bins:
+            # Start a bin at each of the largest differences, as many as there may be bins.
+            border = int(np.partition(differing, -self._max_bins)[-self._max_bins])
             self._dropped = max(self._dropped, border.bit_length())
         starts = np.concatenate(([0], np.flatnonzero(differing >> self._dropped) + 1))
         self._values = values[starts]
         self._counts = np.add.reduceat(np.concatenate((self._counts, counts))[order], starts)
 
     def merge(self, other: Distribution) -> None:
-        """Take in the values of `other`."""
+        """Add the values of `other`."""
         other._flush()
         self._total += other._total
         self._largest = max(self._largest, other._largest)
@@ -101,23 +101,23 @@ class Distribution:
 
     @property
     def error(self) -> float:
-        """By which part of itself a quantile may be too low at the most; only those below 1e-307 may be more so."""
+        """The largest relative error of a quantile, which is never too high. Not for values below 1e-307."""
         self._flush()
         return 2.0 ** (self._dropped - _FRACTION_BITS) if self._dropped else 0.0
 
     def quantile(self, percent: int) -> float:
-        """Return the least value that `percent` of all, or more, are not above. There has to be one."""
+        """Return the smallest value that at least `percent` % of the values do not exceed. There must be a value."""
         self._flush()
-        upto = self._counts.cumsum()
-        rank = -(-int(upto[-1]) * percent // 100)
-        return float(self._values[upto.searchsorted(rank)])
+        cumulative = self._counts.cumsum()
+        rank = -(-int(cumulative[-1]) * percent // 100)
+        return float(self._values[cumulative.searchsorted(rank)])
 
     def shares(self, edges: Sequence[float]) -> list[float]:
-        """Return which part of the values is below the first of `edges`, between each two, and from the last on."""
+        """Return the share of values below the first of `edges`, between each two, and from the last one up."""
         self._flush()
-        upto = np.concatenate(([0], self._counts.cumsum()))
-        ends = upto[self._values.searchsorted(edges)]
-        shares: list[float] = (np.diff(ends, prepend=0, append=upto[-1]) / max(upto[-1], 1)).tolist()
+        cumulative = np.concatenate(([0], self._counts.cumsum()))
+        ends = cumulative[self._values.searchsorted(edges)]
+        shares: list[float] = (np.diff(ends, prepend=0, append=cumulative[-1]) / max(cumulative[-1], 1)).tolist()
         return shares
 
     def report(self) -> FieldReport:
@@ -135,15 +135,15 @@ class Distribution:
 
 
 def _sum(values: NDArray[np.float64]) -> int:
-    """Return the sum of `values`, exactly, in the units of totals."""
+    """Return the exact sum of `values`, in units of 2**-1126."""
     fractions, exponents = np.frexp(values)
-    # The 53 bits of each in halves: 2**26 of them can be added up before a float would have to round.
+    # Split the 53 bits into halves: floats can add 2**26 of these without rounding.
     low, high = np.modf(fractions * 2.0**27)
     return _shifted(low * 2.0**26, exponents + 1073) + _shifted(high, exponents + 1099)
 
 
 def _shifted(numbers: NDArray[np.float64], places: NDArray[np.int32]) -> int:
-    """Return the sum of whole `numbers`, each times two to the power of its place."""
+    """Return the sum of the integers `numbers`, each shifted left by its place."""
     sums = np.bincount(places, numbers)
     return sum(int(sums[place]) << place for place in np.flatnonzero(sums).tolist())
 

@@ -16,7 +16,7 @@ import sys
 
 __all__ = ["main"]
 
-_EXTRA = {"click", "datasketches", "numpy", "rich"}
+_EXTRA = {"click", "numpy", "rich"}
 
 
 def main() -> None:
