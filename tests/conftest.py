@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import signal
+from typing import TYPE_CHECKING
 
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
 
 # Time is measured in bench/, never here: no test fails because a machine is slow.
 settings.register_profile("any machine", deadline=None)
@@ -12,3 +19,11 @@ settings.load_profile("any machine")
 
 # A shell that runs the tests in the background has interrupts ignored, and every process of theirs inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import a module marked `extras` that `-m` excludes: packages that it imports may be missing."""
+    if "not extras" not in config.option.markexpr or collection_path.suffix != ".py":
+        return None
+    source = collection_path.read_text(encoding="utf-8")
+    return bool(re.search(r"^pytestmark = .*\bpytest\.mark\.extras\b", source, re.MULTILINE)) or None

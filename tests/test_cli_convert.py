@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from chatcodec.cli._files import Format
 
+pytestmark = pytest.mark.extras
+
 FRAMES = [b"\x80", b"\x81\xa4cost\x01", b"\x81\xa4cost\xa1x", b"\xc1", b"", b"\x90"]
 LINES = [GOOD, BAD, b"", b" \t\r", GOOD + b"\r", GOOD + GOOD, b"{", b'"\xff"', b'\xef\xbb\xbf{"cost":1}']
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from chatcodec.cli._jobs import Bad
 
+pytestmark = pytest.mark.extras
+
 BOM = b"\xef\xbb\xbf"
 LINES = st.lists(
     st.sampled_from(

@@ -16,6 +16,8 @@ from .commands import call, varied, written
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.extras
+
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
 

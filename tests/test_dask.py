@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.extras
+
 BOM = b"\xef\xbb\xbf"
 RECORDS = ndjson.StreamDecoder().feed(RESPONSES.read_bytes() + DELTAS.read_bytes())
 

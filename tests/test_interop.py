@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack as peer_msgpack  # type: ignore[import-untyped, unused-ignore]
 import msgspec
-import orjson
 import ormsgpack
 import pytest
 
@@ -32,6 +31,10 @@ from .wire import UTC
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
+
+pytestmark = pytest.mark.extras
+
+orjson = pytest.importorskip("orjson")  # no wheel for Python 3.15 yet
 
 SAMPLE = Path(__file__).parent / "data"
 NODE = Path(__file__).parent / "node"

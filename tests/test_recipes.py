@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+pytestmark = pytest.mark.extras
+
 LINES = [ChatCompletionResponse(generation_id="g-1", stream=True, choices=[{"text": '"cost":'}])] * 40
 LINES[-1] = ChatCompletionResponse(generation_id="g-1", stream=True, cost=0.25)
 BODY = b'{"generationId":"g-1","choices":[{"text":"\\u00e9"}],"region":"eu","cost":1.50}'

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.extras, pytest.mark.slow]
 
 ROOT = Path(__file__).parent.parent
 NAME = f"chatcodec-{version('chatcodec')}"

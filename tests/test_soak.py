@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .support import Framing
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.extras, pytest.mark.slow]
 
 CONNECTIONS = 8
 RECORDS = 200_000

@@ -25,6 +25,8 @@ from chatcodec._stats.summary import Summary, merged
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+pytestmark = pytest.mark.extras
+
 S = TypeVar("S", Summary, Distribution)
 T = TypeVar("T")
 
