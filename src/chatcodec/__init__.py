@@ -5,7 +5,8 @@ The record is `ChatCompletionResponse`, or `Envelope` while its choices need not
 - `chatcodec.json`, `chatcodec.msgpack`: one message at a time, the same functions in both.
 - `chatcodec.transcode`: from one format to the other.
 - `chatcodec.ndjson`, `chatcodec.frames`, `chatcodec.sse`: streams of JSON lines, of MessagePack frames and of
-  server-sent events, the same names in all three.
+  server-sent events, the same names in all three. `chatcodec.Framing` is their type.
+- `chatcodec.media_types`: what to write into `Content-Type`.
 
 Bad input raises `DecodeError`, `ValidationError` or `RecordError`, and a broken stream `StreamError`; what cannot be
 written raises `EncodeError`.
@@ -24,28 +25,35 @@ __all__ = [
     "DecodeError",
     "EncodeError",
     "Envelope",
+    "Framing",
     "RecordError",
     "StreamError",
     "ValidationError",
     "frames",
     "json",
+    "media_types",
     "msgpack",
     "ndjson",
     "sse",
     "transcode",
 ]
 
+__version__ = "0.2.0"
+
 if TYPE_CHECKING:
-    from . import frames, json, msgpack, ndjson, sse, transcode
+    from . import frames, json, media_types, msgpack, ndjson, sse, transcode
+    from ._framing import Framing
 else:  # type checkers would take it for a promise of any name
 
     def __getattr__(name: str) -> object:
-        """Import a module where it is first asked for (PEP 562): most gateways need one or two of the six."""
+        """Import what most programs do not need when it is first used (PEP 562)."""
         if name not in __all__:
             message = f"module {__name__!r} has no attribute {name!r}"
             raise AttributeError(message)
+        if name == "Framing":
+            return import_module("._framing", __name__).Framing
         return import_module(f".{name}", __name__)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, "__version__"]

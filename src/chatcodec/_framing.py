@@ -1,0 +1,172 @@
+"""The type of the modules `chatcodec.ndjson`, `chatcodec.frames` and `chatcodec.sse`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+    from typing import TypeAlias
+
+    from msgspec import Raw, Struct
+    from typing_extensions import Buffer, Unpack
+
+    from ._errors import RecordError
+    from ._patches import Changes
+    from ._record import ChatCompletionResponse, Envelope
+    from ._sources import AsyncSource, Source
+
+    OnError: TypeAlias = Callable[[RecordError], object] | None
+    Item: TypeAlias = Struct | Raw | bytes | bytearray | memoryview
+
+T = TypeVar("T")
+E = TypeVar("E", bound="Envelope")
+
+
+class Decoder(Protocol[T]):
+    """What a framing's `StreamDecoder` makes."""
+
+    @property
+    def buffered(self) -> int:
+        """How many received bytes are not decoded yet."""
+        ...
+
+    def feed(self, data: Buffer) -> list[T]:
+        """Take the next chunk, and return the records that it completed."""
+        ...
+
+    def finish(self) -> list[T]:
+        """End the stream, and return its last record, if any."""
+        ...
+
+
+class Framing(Protocol):
+    """What the modules `ndjson`, `frames` and `sse` have in common, for code that takes any of them.
+
+    >>> from chatcodec import Framing, frames, ndjson
+    >>> def record_size(framing: Framing, message: bytes) -> int:
+    ...     return len(framing.encode([message]))
+    >>> record_size(ndjson, b"{}"), record_size(frames, bytes([0x80]))
+    (3, 5)
+    """
+
+    @property
+    def KEEP_ALIVE(self) -> bytes:
+        """What to write while there is nothing to send. Readers skip it."""
+        ...
+
+    @property
+    def END(self) -> bytes:
+        """What to write after the last record; empty for lines and frames."""
+        ...
+
+    @overload
+    def StreamDecoder(
+        self, *, max_record_bytes: int | None = ..., on_error: OnError = ...
+    ) -> Decoder[ChatCompletionResponse]: ...
+    @overload
+    def StreamDecoder(
+        self, type: type[T], *, max_record_bytes: int | None = ..., on_error: OnError = ...
+    ) -> Decoder[T]: ...
+    def StreamDecoder(self, type: Any = ..., *, max_record_bytes: int | None = ..., on_error: OnError = ...) -> Any:
+        """Return a decoder of one stream, which does no I/O."""
+        ...
+
+    @overload
+    def iter_decode(
+        self, source: Source, *, max_record_bytes: int | None = ..., on_error: OnError = ...
+    ) -> Iterator[ChatCompletionResponse]: ...
+    @overload
+    def iter_decode(
+        self, source: Source, type: type[T], *, max_record_bytes: int | None = ..., on_error: OnError = ...
+    ) -> Iterator[T]: ...
+    def iter_decode(
+        self, source: Source, type: Any = ..., *, max_record_bytes: int | None = ..., on_error: OnError = ...
+    ) -> Iterator[Any]:
+        """Iterate over the records of a binary file, or of an iterable of chunks."""
+        ...
+
+    @overload
+    def aiter_decode(
+        self, source: AsyncSource, *, max_record_bytes: int | None = ..., on_error: OnError = ...
+    ) -> AsyncIterator[ChatCompletionResponse]: ...
+    @overload
+    def aiter_decode(
+        self, source: AsyncSource, type: type[T], *, max_record_bytes: int | None = ..., on_error: OnError = ...
+    ) -> AsyncIterator[T]: ...
+    def aiter_decode(
+        self, source: AsyncSource, type: Any = ..., *, max_record_bytes: int | None = ..., on_error: OnError = ...
+    ) -> AsyncIterator[Any]:
+        """Iterate over the records of an object with ``async read(n)``, or of an async iterable of chunks."""
+        ...
+
+    @overload
+    def iter_batches(
+        self, source: Source, *, max_record_bytes: int | None = ..., on_error: OnError = ...
+    ) -> Iterator[list[ChatCompletionResponse]]: ...
+    @overload
+    def iter_batches(
+        self, source: Source, type: type[T], *, max_record_bytes: int | None = ..., on_error: OnError = ...
+    ) -> Iterator[list[T]]: ...
+    def iter_batches(
+        self, source: Source, type: Any = ..., *, max_record_bytes: int | None = ..., on_error: OnError = ...
+    ) -> Iterator[list[Any]]:
+        """Iterate as `iter_decode`, but over lists of the records that a chunk completed."""
+        ...
+
+    @overload
+    def aiter_batches(
+        self, source: AsyncSource, *, max_record_bytes: int | None = ..., on_error: OnError = ...
+    ) -> AsyncIterator[list[ChatCompletionResponse]]: ...
+    @overload
+    def aiter_batches(
+        self, source: AsyncSource, type: type[T], *, max_record_bytes: int | None = ..., on_error: OnError = ...
+    ) -> AsyncIterator[list[T]]: ...
+    def aiter_batches(
+        self, source: AsyncSource, type: Any = ..., *, max_record_bytes: int | None = ..., on_error: OnError = ...
+    ) -> AsyncIterator[list[Any]]:
+        """Iterate as `aiter_decode`, but over lists of the records that a chunk completed."""
+        ...
+
+    def encode(self, records: Iterable[Item]) -> bytes:
+        """Encode records, or messages already encoded, and frame them."""
+        ...
+
+    def iter_encode(self, items: Iterable[Item | list[Any]]) -> Iterator[bytes]:
+        """Iterate over one chunk per item, and `END`."""
+        ...
+
+    def aiter_encode(self, items: AsyncIterable[Item | list[Any]]) -> AsyncIterator[bytes]:
+        """Iterate over one chunk per item, and `END`."""
+        ...
+
+    @overload
+    def stamp(
+        self,
+        messages: Iterable[Buffer],
+        *,
+        on_error: OnError = ...,
+        extra: Mapping[str, Any] | None = ...,
+        **changes: Unpack[Changes],
+    ) -> tuple[list[Envelope], bytes]: ...
+    @overload
+    def stamp(
+        self,
+        messages: Iterable[Buffer],
+        type: type[E],
+        *,
+        on_error: OnError = ...,
+        extra: Mapping[str, Any] | None = ...,
+        **changes: Unpack[Changes],
+    ) -> tuple[list[E], bytes]: ...
+    def stamp(
+        self,
+        messages: Iterable[Buffer],
+        type: Any = ...,
+        *,
+        on_error: OnError = ...,
+        extra: Mapping[str, Any] | None = ...,
+        **changes: Unpack[Changes],
+    ) -> tuple[list[Any], bytes]:
+        """Return what each message held, and the messages framed, with the same fields set in all of them."""
+        ...
