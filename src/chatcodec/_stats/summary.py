@@ -28,6 +28,7 @@ class Report(Struct, rename="camel"):
 
     Attributes:
         bad: the number of rejected records, which `records` leaves out.
+        errors: the number of messages in which the provider reported an error; neither `records` nor `bad` counts them.
         first: the earliest time, in UTC.
         last: the latest time, in UTC.
         sessions: the number of different session ids, exact up to 16,384.
@@ -38,6 +39,7 @@ class Report(Struct, rename="camel"):
 
     records: int
     bad: int
+    errors: int
     first: datetime | None
     last: datetime | None
     sessions: int
@@ -53,6 +55,7 @@ class Summary:
     Attributes:
         records: the number of records.
         bad: the number of rejected records, which the caller counts.
+        errors: the number of messages in which the provider reported an error, which the caller counts.
         first: the earliest timestamp.
         last: the latest timestamp.
         cost: the distribution of the costs.
@@ -62,6 +65,7 @@ class Summary:
     def __init__(self) -> None:
         self.records = 0
         self.bad = 0
+        self.errors = 0
         self.first: datetime | None = None
         self.last: datetime | None = None
         self.cost = Distribution()
@@ -86,6 +90,7 @@ class Summary:
         """Add the records of `other`."""
         self.records += other.records
         self.bad += other.bad
+        self.errors += other.errors
         self._span([time for time in (other.first, other.last) if time is not None])
         self._sessions.merge(other._sessions)
         self.cost.merge(other.cost)
@@ -97,6 +102,7 @@ class Summary:
         return Report(
             records=self.records,
             bad=self.bad,
+            errors=self.errors,
             first=_utc(self.first),
             last=_utc(self.last),
             sessions=sessions,
