@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 import msgspec
-from msgspec import DecodeError, Raw, ValidationError
+from msgspec import DecodeError, EncodeError, Raw, ValidationError
 
 from ._errors import RecordError, StreamError, contiguous, decode_error
 from ._record import ChatCompletionResponse
@@ -204,7 +204,7 @@ class StreamDecoder(Generic[T]):
     def _report_failure(self, failure: BaseException, start: int, message: bytes, *, cut: bool = False) -> None:
         """Report why the record at `start` did not decode. Where it is `cut`, it is the stream that failed."""
         cause = decode_error(failure, message)
-        if not isinstance(cause, DecodeError):
+        if not isinstance(cause, (DecodeError, EncodeError)):
             raise cause
         kind: Kind = "incomplete" if cut else "invalid" if isinstance(cause, ValidationError) else "malformed"
         self._report(kind, start, str(cause), message, cause)
