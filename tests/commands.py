@@ -1,4 +1,4 @@
-"""How the tests of the command call it: in this process, where nothing else is needed, or as a user does."""
+"""How the tests of the command call it: in this process, where that is enough, or as a user does."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ DELTAS = SAMPLE / "deltas.ndjson"
 GOOD = b'{"cost":1.50,"region":"eu"}'
 BAD = b'{"cost":"x"}'
 REASON = "Expected `float | null`, got `str` - at `$.cost`"
+REPORTED = b'{"error":{"message":"overloaded"}}'
+ERROR = "the provider reported an error"
 
-Process = subprocess.Popen[Any]
+PIPE = subprocess.PIPE
+Process = subprocess.Popen[bytes]
 
 COMMAND = [sys.executable, "-c", "from chatcodec.cli import main; main()"]
 
@@ -44,14 +47,32 @@ def call(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> Outcome:
     return Outcome(status, printed.out, printed.err)
 
 
-def spawn(*arguments: str | Path, **options: Any) -> Process:
-    """Start the command in a process of its own."""
-    return subprocess.Popen([*COMMAND, *map(str, arguments)], **options)
+def spawn(*arguments: str | Path, redirected: str = "", **options: Any) -> Process:
+    """Start the command in a process of its own; a shell redirects its standard streams, as in ``2>&-``."""
+    shell = ["sh", "-c", f'exec "$@" {redirected}', "sh"] if redirected else []
+    process: Process = subprocess.Popen[Any]([*shell, *COMMAND, *map(str, arguments)], **options)
+    return process
+
+
+def finished(process: Process) -> Outcome:
+    """Wait for the end of a process."""
+    out, err = process.communicate(timeout=60)
+    return Outcome(process.returncode, (out or b"").decode(), (err or b"").decode())
 
 
 def written(path: Path, *lines: bytes) -> Path:
     """Write `lines` to `path`, and return it."""
     path.write_bytes(b"".join(line + b"\n" for line in lines))
+    return path
+
+
+def written_long(path: Path) -> Path:
+    """Write a log so long that two processes read it. Its first bad records fill a pipe, and one is its last line."""
+    with path.open("wb") as file:
+        file.write((BAD + b"\n") * 5000)
+        for _ in range(140):
+            file.write(b'{"x":"%b"}\n' % (b"x" * 1_000_000))
+        file.write(BAD + b"\n")
     return path
 
 

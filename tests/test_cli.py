@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import gzip
 import importlib.metadata
-import io
 import json
 import os
-import resource
 import threading
-import tracemalloc
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-import zstandard
 
-from chatcodec import frames, ndjson
+from chatcodec import frames, ndjson, sse
 from chatcodec._stats.summary import Summary
-from chatcodec.cli import _files, _work
-from chatcodec.cli._jobs import Meter
-from chatcodec.cli._output import output
 
-from .commands import BAD, DELTAS, GOOD, REASON, RESPONSES, call, untimed, written
+from .commands import BAD, DELTAS, ERROR, GOOD, REASON, REPORTED, RESPONSES, call, untimed, written
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.extras
@@ -37,10 +28,6 @@ Capture = pytest.CaptureFixture[str]
 def mixed(tmp_path: Path) -> Path:
     """A file whose lines 2 and 5 are bad."""
     return written(tmp_path / "mixed.ndjson", GOOD, BAD, b"", GOOD, GOOD + GOOD, GOOD)
-
-
-def feed_stdin(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
 
 
 def test_stats_sums_up_all_files(capfd: Capture) -> None:
@@ -97,8 +84,8 @@ def test_a_terminal_without_unicode_gets_ascii(capfd: Capture, tmp_path: Path, m
 def test_estimates_come_with_their_error(capfd: Capture, tmp_path: Path) -> None:
     lines = [b'{"cost":%d,"sessionId":"%d"}' % (number, number) for number in range(60_000)]
     out = call(capfd, "stats", written(tmp_path / "many.ndjson", *lines)).out
-    assert "p50 to p99 are 0.05% too low at the most." in out
-    assert "% off at most in 95 of 100 cases)" in out
+    assert "p50 to p99 are too low by 0.05% at most." in out
+    assert "%, with 95 % confidence)" in out
 
 
 def test_check_names_the_place_and_the_reason_and_ends_with_1(capfd: Capture, mixed: Path) -> None:
@@ -113,7 +100,7 @@ def test_check_says_the_same_to_machines(capfd: Capture, mixed: Path) -> None:
     status, out, _ = call(capfd, "check", "--json", mixed)
     first, second = map(json.loads, out.splitlines())
     assert status == 1
-    assert first == {"file": str(mixed), "line": 2, "offset": len(GOOD) + 1, "reason": REASON}
+    assert first == {"file": str(mixed), "line": 2, "offset": len(GOOD) + 1, "kind": "invalid", "reason": REASON}
     assert second["line"] == 5
 
 
@@ -126,6 +113,89 @@ def test_a_file_without_records_has_nothing_bad(capfd: Capture, tmp_path: Path) 
     assert call(capfd, "check", empty) == (0, "", "")
     assert call(capfd, "convert", empty, tmp_path / "empty.msgpack") == (0, "", "")
     assert (tmp_path / "empty.msgpack").read_bytes() == b""
+
+
+@pytest.mark.parametrize("ending", ["ndjson", "msgpack", "sse"])
+def test_errors_that_a_provider_reported_are_counted_apart_and_kept(
+    capfd: Capture, tmp_path: Path, ending: str
+) -> None:
+    path = tmp_path / f"a.{ending}"
+    lines = written(tmp_path / "lines.ndjson", GOOD, REPORTED, b'{"error":null}', b'{"error":"busy"}', BAD)
+    assert call(capfd, "convert", lines, path).status == 1
+    report = json.loads(call(capfd, "stats", "--json", path).out)
+    assert (report["records"], report["errors"], report["bad"]) == (2, 2, 0)
+    assert call(capfd, "check", path) == (1, f"{path}:2: {ERROR}\n{path}:4: {ERROR}\n", "")
+    _status, out, _ = call(capfd, "check", "--json", path)
+    assert [json.loads(line)["kind"] for line in out.splitlines()] == ["upstream", "upstream"]
+    assert call(capfd, "convert", path, tmp_path / "back.ndjson") == (0, "", "")
+    back = [json.loads(line) for line in (tmp_path / "back.ndjson").read_bytes().splitlines()]
+    assert back == [json.loads(line) for line in lines.read_bytes().splitlines()[:4]]
+
+
+def test_a_bad_message_with_an_error_is_bad(capfd: Capture, tmp_path: Path) -> None:
+    path = written(tmp_path / "a.ndjson", b'{"error":{},"cost":"x"}', b'{"error":{}', b'{"error":{}}{}')
+    with path.open("ab") as file:
+        file.write(b'{"error":{}')
+    report = json.loads(call(capfd, "stats", "--json", path).out)
+    assert (report["records"], report["errors"], report["bad"]) == (0, 0, 4)
+    status, out, _ = call(capfd, "check", "--json", path)
+    kinds = [json.loads(line)["kind"] for line in out.splitlines()]
+    assert (status, kinds) == (1, ["invalid", "malformed", "malformed", "incomplete"])
+
+
+def test_an_error_without_a_line_end_is_one(capfd: Capture, tmp_path: Path) -> None:
+    path = tmp_path / "a.ndjson"
+    path.write_bytes(REPORTED)
+    assert call(capfd, "check", path).out == f"{path}:1: {ERROR}\n"
+
+
+def test_a_long_error_is_one(capfd: Capture, tmp_path: Path) -> None:
+    path = written(tmp_path / "a.ndjson", b'{"error":"%b"}' % (b"x" * 5000))
+    assert call(capfd, "check", path).out == f"{path}:1: {ERROR}\n"
+
+
+EVENTS = b"data: {}\n\nevent: error\ndata: overloaded\n\n" + sse.encode([GOOD]) + b"data: [DONE]\n\n"
+
+
+def test_an_error_event_is_counted_with_them_and_left_out(capfd: Capture, tmp_path: Path) -> None:
+    path = tmp_path / "a.sse"
+    path.write_bytes(EVENTS)
+    report = json.loads(call(capfd, "stats", "--json", path).out)
+    assert (report["records"], report["errors"], report["bad"]) == (2, 1, 0)
+    line = f"{path}:2: {ERROR}\n"
+    assert call(capfd, "check", path) == (1, line, "")
+    assert call(capfd, "convert", path, tmp_path / "a.ndjson") == (1, "", line)
+    assert (tmp_path / "a.ndjson").read_bytes() == b"{}\n" + GOOD + b"\n"
+
+
+def test_what_was_broken_does_not_become_a_whole_event_stream(capfd: Capture, tmp_path: Path) -> None:
+    whole = written(tmp_path / "whole.ndjson", GOOD, BAD, GOOD)
+    broken = tmp_path / "broken.ndjson"
+    broken.write_bytes(whole.read_bytes() + GOOD[:-1])
+    target = tmp_path / "a.sse"
+    assert call(capfd, "convert", whole, target).status == 1
+    assert target.read_bytes() == sse.encode([GOOD, GOOD]) + b"data: [DONE]\n\n"
+    assert call(capfd, "convert", broken, target).status == 1
+    assert target.read_bytes() == sse.encode([GOOD, GOOD])
+    assert call(capfd, "check", target).status == 1
+
+
+def test_a_longer_record_is_read_if_asked_for(capfd: Capture, tmp_path: Path) -> None:
+    path = written(tmp_path / "a.ndjson", b'{"x":"%b"}' % (b"x" * 2**24), GOOD)
+    line = f"{path}:1: longer than the limit of 16777216 bytes; --max-record-bytes allows more\n"
+    assert call(capfd, "check", path) == (1, line, "")
+    assert call(capfd, "check", "--max-record-bytes=17000000", path) == (0, "", "")
+    report = json.loads(call(capfd, "stats", "--json", "--max-record-bytes=27", path).out)
+    assert (report["records"], report["bad"]) == (1, 1)
+    assert call(capfd, "convert", "--max-record-bytes=26", path, tmp_path / "b.ndjson").err.count("26 bytes") == 2
+
+
+def test_a_file_that_is_not_of_frames_is_named_so(capfd: Capture, tmp_path: Path) -> None:
+    path = tmp_path / "a.msgpack"
+    path.write_bytes(RESPONSES.read_bytes())
+    status, out, _ = call(capfd, "check", path)
+    assert status == 1
+    assert "; frames begin with their length in 4 bytes, so this may be another format: try --from\n" in out
 
 
 def test_lines_are_counted_in_each_file_anew(capfd: Capture, mixed: Path) -> None:
@@ -141,12 +211,14 @@ def test_in_frames_the_line_is_the_number_of_the_frame(capfd: Capture, tmp_path:
     assert [line.split(": ")[0] for line in out.splitlines()] == [f"{path}:3", f"{path}:4"]
 
 
-ENDINGS = [f"{format}{compression}" for format in ("ndjson", "jsonl", "msgpack") for compression in ("", ".gz", ".zst")]
+NAMES = [f"a.{format}{ending}" for format in ("ndjson", "jsonl", "msgpack", "sse") for ending in ("", ".gz", ".zst")]
+ROTATED = ["a.ndjson.7", "a.jsonl.12.gz", "a.msgpack.gz.3"]
+CAPITALS = ["a.NDJSON", "a.Sse.zst", "A.MSGPACK.GZ"]
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_convert_goes_by_the_names_and_loses_nothing(capfd: Capture, tmp_path: Path, ending: str) -> None:
-    there, back = tmp_path / f"there.{ending}", tmp_path / "back.ndjson"
+@pytest.mark.parametrize("name", NAMES + ROTATED + CAPITALS)
+def test_convert_goes_by_the_names_and_loses_nothing(capfd: Capture, tmp_path: Path, name: str) -> None:
+    there, back = tmp_path / name, tmp_path / "back.ndjson"
     assert call(capfd, "convert", RESPONSES, there) == (0, "", "")
     assert call(capfd, "check", there) == (0, "", "")
     assert call(capfd, "convert", there, back) == (0, "", "")
@@ -182,97 +254,19 @@ def test_what_the_other_format_cannot_hold_is_a_bad_record_too(capfd: Capture, t
     assert (tmp_path / "big.msgpack").read_bytes().count(b"region") == 2
 
 
-def test_convert_replaces_what_was_there_behind_a_link_too(capfd: Capture, tmp_path: Path) -> None:
-    written(tmp_path / "old.ndjson", b"old")
-    (tmp_path / "link.ndjson").symlink_to("old.ndjson")
-    assert call(capfd, "convert", RESPONSES, tmp_path / "link.ndjson").status == 0
-    assert (tmp_path / "old.ndjson").read_bytes() == RESPONSES.read_bytes()
-    assert (tmp_path / "link.ndjson").is_symlink()
-
-
-def test_a_file_can_be_converted_onto_itself(capfd: Capture, mixed: Path) -> None:
-    assert call(capfd, "convert", mixed, mixed).status == 1
-    assert call(capfd, "check", mixed).status == 0
-    assert mixed.read_bytes().count(b"\n") == 3
-
-
-def test_nothing_is_left_of_a_conversion_that_fails(capfd: Capture, tmp_path: Path) -> None:
-    source = tmp_path / "cut.ndjson.gz"
-    source.write_bytes(gzip.compress(RESPONSES.read_bytes())[:-20])
-    status, out, err = call(capfd, "convert", source, tmp_path / "a.ndjson")
-    assert (status, out) == (2, "")
-    assert err == f"chatcodec: {source}: Compressed file ended before the end-of-stream marker was reached\n"
-    assert list(tmp_path.iterdir()) == [source]
-
-
-def test_a_dash_is_a_standard_stream(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    feed_stdin(monkeypatch, GOOD + b"\n" + BAD)
-    assert call(capfd, "convert", "--from=ndjson", "--to=ndjson", "-", "-") == (
-        1, GOOD.decode() + "\n", f"-:2: {REASON}\n"
-    )  # fmt: skip
-    feed_stdin(monkeypatch, frames.encode([b"\x80"]) * 3)
-    assert json.loads(call(capfd, "stats", "--json", "--from=msgpack", "-").out)["records"] == 3
-
-
-def test_told_formats_go_before_names(capfd: Capture, tmp_path: Path) -> None:
+def test_given_formats_override_names(capfd: Capture, tmp_path: Path) -> None:
     path = written(tmp_path / "log.txt.gz")
-    path.write_bytes(gzip.compress(BAD))
+    path.write_bytes(gzip.compress(BAD + b"\n"))
     assert call(capfd, "check", "--from=ndjson", path).out == f"{path}:1: {REASON}\n"
     assert call(capfd, "convert", "--to=msgpack", DELTAS, tmp_path / "a.ndjson").status == 0
     assert call(capfd, "check", "--from=msgpack", tmp_path / "a.ndjson").status == 0
     assert call(capfd, "check", tmp_path / "a.ndjson").status == 1
 
 
-def test_compressed_files_may_have_many_members(capfd: Capture, tmp_path: Path) -> None:
-    for path, compress in (tmp_path / "a.ndjson.gz", gzip.compress), (tmp_path / "a.ndjson.zst", zstandard.compress):
-        path.write_bytes(b"".join(compress(line) for line in DELTAS.read_bytes().splitlines(keepends=True)))
-        assert json.loads(call(capfd, "stats", "--json", path).out)["records"] == 632
-
-
 def test_a_compressed_file_says_neither_when_it_was_written_nor_its_name(capfd: Capture, tmp_path: Path) -> None:
     target = tmp_path / "a.ndjson.gz"
     assert call(capfd, "convert", DELTAS, target).status == 0
     assert target.read_bytes()[3:8] == bytes(5)  # RFC 1952: no flag says that a name follows, and no time stamp
-
-
-def test_the_end_of_a_long_line_is_found_without_holding_it(tmp_path: Path) -> None:
-    path = written(tmp_path / "long.ndjson", b'"%b"' % (b"x" * 4_000_000), GOOD)
-    tracemalloc.start()
-    try:
-        assert len(list(_files.segments(_files.File(str(path), "ndjson", ""), 100))) == 2
-        _, most = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert most < 1_000_000
-
-
-def test_checking_keeps_no_record(mixed: Path) -> None:
-    segment = _files.Segment(_files.File(str(mixed), "ndjson", ""))
-    assert {part.value for part in _work.check(segment, Meter())} == {None}
-
-
-@contextmanager
-def no_more_files() -> Iterator[None]:
-    """Let this process open no file more."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free = os.dup(0)
-    os.close(free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def test_a_file_that_cannot_be_opened_is_named(mixed: Path, tmp_path: Path) -> None:
-    source, target = (_files.File(str(path), "ndjson", "") for path in (mixed, tmp_path / "target.ndjson"))
-    for file, opened in (
-        (source, lambda: list(_files.segments(source, 100))),
-        (source, lambda: list(_files.chunks(_files.Segment(source), Meter()))),
-        (target, lambda: output(target).__enter__()),
-    ):
-        with no_more_files(), pytest.raises(_files.Failure, match=f"^{file.name}: Too many open files$"):
-            opened()
 
 
 def test_named_pipes_are_read_and_written_as_they_are(capfd: Capture, tmp_path: Path) -> None:
@@ -293,16 +287,17 @@ def test_named_pipes_are_read_and_written_as_they_are(capfd: Capture, tmp_path: 
     assert gzip.decompress(read[0]) == DELTAS.read_bytes()
 
 
-NO_FORMAT = "the name says no format (.ndjson, .jsonl, .msgpack, and .gz or .zst on top); tell it with"
+NO_FORMAT = "cannot infer the format from the file name (.ndjson, .jsonl, .msgpack, .sse); use"
 HELP = [
     ("--help", "Usage: chatcodec [OPTIONS] COMMAND [ARGS]..."),
     ("stats --help", "Usage: chatcodec stats [OPTIONS] FILE..."),
     ("check --help", "Usage: chatcodec check [OPTIONS] FILE..."),
     ("convert --help", "Usage: chatcodec convert [OPTIONS] SRC DST"),
-    ("check --help", "--from [ndjson|msgpack] The format read; without it, what the name says."),
-    ("convert --help", "--to [ndjson|msgpack] The format written; without it, what the name says."),
-    ("stats --help", "--jobs INTEGER RANGE How many processes read NDJSON files that are not compressed;"),
-    ("stats --help", "other files are read by one. [default: (all cores)"),
+    ("check --help", "--from [ndjson|msgpack|sse] The format read. [default: by the name]"),
+    ("convert --help", "--to [ndjson|msgpack|sse] The format written. [default: by the name]"),
+    ("stats --help", "--jobs INTEGER RANGE How many processes read files of JSON lines that are not compressed;"),
+    ("stats --help", "one reads the others. [default: (all cores)"),
+    ("stats --help", "--max-record-bytes INTEGER RANGE Longer records are bad ones. [default: 16777216; x>=1]"),
     ("stats --help", "--json Print JSON, for machines."),
     ("--version", f"chatcodec, version {importlib.metadata.version('chatcodec')}"),
 ]
@@ -323,8 +318,14 @@ WRONG: list[tuple[list[str], str]] = [
     (["check", "/nowhere/a.ndjson"], "/nowhere/a.ndjson: No such file or directory"),
     (["check", "/proc", "--from=ndjson"], "/proc: Is a directory"),
     (["convert", str(DELTAS), "/nowhere/a.msgpack"], "/nowhere/a.msgpack: No such file or directory"),
-    (["check", "--from=xml", "a.ndjson"], "Invalid value for '--from': 'xml' is not one of 'ndjson', 'msgpack'."),
-    (["convert", "--to=xml", "a.ndjson", "b"], "Invalid value for '--to': 'xml' is not one of 'ndjson', 'msgpack'."),
+    (
+        ["check", "--from=xml", "a.ndjson"],
+        "Invalid value for '--from': 'xml' is not one of 'ndjson', 'msgpack', 'sse'.",
+    ),
+    (
+        ["convert", "--to=xml", "a.ndjson", "b"],
+        "Invalid value for '--to': 'xml' is not one of 'ndjson', 'msgpack', 'sse'.",
+    ),
     (["check", "a"], f"a: {NO_FORMAT} --from"),
     (["convert", "a", "-"], f"a: {NO_FORMAT} --from"),
     (["convert", str(DELTAS), "-"], f"-: {NO_FORMAT} --to"),
@@ -335,36 +336,3 @@ WRONG: list[tuple[list[str], str]] = [
 @pytest.mark.parametrize(("arguments", "line"), WRONG)
 def test_errors_are_one_line_and_end_with_2(capfd: Capture, arguments: list[str], line: str) -> None:
     assert call(capfd, *arguments) == (2, "", f"chatcodec: {line}\n")
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "reason"),
-    [
-        ("a.ndjson.gz", b"plain", "Not a gzipped file"),
-        (
-            "a.ndjson.gz",
-            gzip.compress(b"{}", mtime=0)[:10] + b"\xff" * 9,
-            "Error -3 while decompressing data: invalid block type",
-        ),
-        ("a.ndjson.zst", b"plain", "zstd decompressor error: Unknown frame descriptor"),
-        ("a.ndjson.zst", zstandard.compress(b"{}" * 99)[:-3], "Compressed file ended before the end of a frame"),
-    ],
-)
-def test_a_file_that_is_not_what_it_says_is_an_error(
-    capfd: Capture, tmp_path: Path, name: str, data: bytes, reason: str
-) -> None:
-    path = tmp_path / name
-    path.write_bytes(data)
-    assert call(capfd, "check", path) == (2, "", f"chatcodec: {path}: {reason}\n")
-
-
-@pytest.mark.parametrize("arguments", [("check", "a.ndjson.zst"), ("convert", DELTAS, "a.ndjson.zst")])
-def test_without_its_library_zstandard_is_asked_for(
-    capfd: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: Any
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(__import__("sys").modules, "zstandard", None)
-    if arguments[0] == "check":
-        written(tmp_path / "a.ndjson.zst")
-    line = "chatcodec: a.ndjson.zst: Zstandard needs one package more: pip install zstandard\n"
-    assert call(capfd, *arguments) == (2, "", line)

@@ -2,84 +2,91 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chatcodec import RecordError, frames, json, msgpack, ndjson
-from chatcodec.cli._convert import Converter
+from chatcodec import frames, sse
 
-from .commands import BAD, GOOD, call, written
+from .commands import BAD, GOOD, call, untimed, written
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from chatcodec.cli._files import Format
-
 pytestmark = pytest.mark.extras
 
-FRAMES = [b"\x80", b"\x81\xa4cost\x01", b"\x81\xa4cost\xa1x", b"\xc1", b"", b"\x90"]
+Capture = pytest.CaptureFixture[str]
+
 LINES = [GOOD, BAD, b"", b" \t\r", GOOD + b"\r", GOOD + GOOD, b"{", b'"\xff"', b'\xef\xbb\xbf{"cost":1}']
-
-FRAME_STREAMS = st.lists(st.sampled_from(FRAMES)).map(
-    lambda messages: b"".join(len(message).to_bytes(4, "big") + message for message in messages)
-)
-LINE_STREAMS = st.lists(st.sampled_from(LINES)).map(lambda lines: b"".join(line + b"\n" for line in lines))
-
-Outcome = tuple[list[bytes], list[tuple[str, int, int]]]
+FRAMES = [b"\x80", b"\x81\xa4cost\x01", b"\x81\xa4cost\xa1x", b"\xc1", b"", b"\x90"]
+EVENTS = [
+    b"data: {}", b"data:{\ndata:}", b"data: [DONE]", b": comment", b"data: x", b"event: error", b"<html>", b"data",
+]  # fmt: skip
 
 
-def outcome(make: Any, data: bytes, size: int) -> Outcome:
-    """Return what a decoder returns for `data` in chunks of `size`, and the places of its errors."""
-    errors: list[RecordError] = []
-    decoder = make(on_error=errors.append)
-    found = [record for start in range(0, len(data), size) for record in decoder.feed(data[start : start + size])]
-    return found + decoder.finish(), [(error.unit, error.index, error.offset) for error in errors]
+def stream(ending: str) -> st.SearchStrategy[bytes]:
+    """Return streams of messages good and bad, whole and cut."""
+    if ending == "msgpack":
+        whole = st.lists(st.sampled_from(FRAMES)).map(lambda messages: b"".join(map(framed, messages)))
+    elif ending == "sse":
+        whole = st.lists(st.sampled_from(EVENTS)).map(lambda events: b"".join(event + b"\n\n" for event in events))
+    else:
+        whole = st.lists(st.sampled_from(LINES)).map(b"\n".join)
+    return st.builds(lambda data, kept: data[:kept], whole, st.integers(0, 200))
 
 
-def check_against(stream: Any, codec: Any, source: Format, data: bytes, size: int) -> None:
-    """Compare converting `data` to its own format with decoding it."""
-    messages, places = outcome(lambda **options: Converter(source, source, **options), data, size)
-    assert (list(map(codec.decode, messages)), places) == outcome(stream.StreamDecoder, data, size)
-    as_they_came, _ = outcome(lambda **options: stream.StreamDecoder(bytes, **options), data, len(data) + 1)
-    assert [message for message in as_they_came if message in messages] == messages
+def framed(message: bytes) -> bytes:
+    return len(message).to_bytes(4, "big") + message
 
 
-@given(data=LINE_STREAMS, last=st.sampled_from(LINES), size=st.integers(1, 40))
-def test_lines_are_found_bad_where_they_are(data: bytes, last: bytes, size: int) -> None:
-    check_against(ndjson, json, "ndjson", data + last, size)
+@pytest.mark.parametrize("ending", ["ndjson", "msgpack", "sse"])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(data=st.data())
+def test_it_leaves_out_what_check_finds_and_nothing_else(
+    capfd: Capture, tmp_path: Path, ending: str, data: st.DataObject
+) -> None:
+    path, target, other = (tmp_path / name for name in (f"a.{ending}", f"b.{ending}", "c.ndjson"))
+    path.write_bytes(data.draw(stream(ending)))
+    status, found, _ = call(capfd, "check", path)
+    for to in target, other:
+        assert call(capfd, "convert", path, to) == (status, "", found)
+    counted = json.loads(call(capfd, "stats", "--json", path).out)
+    assert counted["bad"] + counted["errors"] == found.count("\n")
+    assert json.loads(call(capfd, "stats", "--json", target).out)["records"] == counted["records"]
+    assert call(capfd, "check", other) == (0, "", "")
+    assert other.read_bytes().count(b"\n") == counted["records"]
 
 
-@given(data=FRAME_STREAMS, last=st.sampled_from([b"", b"\0\0", b"\0\0\0\5\x80"]), size=st.integers(1, 40))
-def test_frames_are_found_bad_where_they_are(data: bytes, last: bytes, size: int) -> None:
-    check_against(frames, msgpack, "msgpack", data + last, size)
+def test_data_of_many_lines_becomes_one_line(capfd: Capture, tmp_path: Path) -> None:
+    path = tmp_path / "a.sse"
+    path.write_bytes(b'data: {\ndata: "cost": 1}\n\ndata: [DONE]\n\n')
+    assert call(capfd, "convert", path, tmp_path / "a.ndjson").status == 0
+    assert untimed((tmp_path / "a.ndjson").read_bytes(), json.loads) == [{"cost": 1, "timestamp": None}]
+
+
+def test_a_line_becomes_an_event_and_a_line_again(capfd: Capture, tmp_path: Path) -> None:
+    path = written(tmp_path / "a.ndjson", GOOD, b' {"cost": 1.00}\r', b"")
+    assert call(capfd, "convert", path, tmp_path / "a.sse").status == 0
+    assert (tmp_path / "a.sse").read_bytes() == sse.encode([GOOD, b' {"cost": 1.00}']) + b"data: [DONE]\n\n"
+    assert call(capfd, "convert", tmp_path / "a.sse", tmp_path / "b.ndjson").status == 0
+    assert (tmp_path / "b.ndjson").read_bytes() == GOOD + b'\n {"cost": 1.00}\n'
 
 
 @pytest.mark.parametrize("source", ["ndjson", "msgpack"])
-def test_what_cannot_be_written_has_a_place_too(source: Format) -> None:
-    target: Format = "msgpack" if source == "ndjson" else "ndjson"
-    good, bad = (b"{}", b'{"x":%d}' % 2**64) if source == "ndjson" else (b"\x80", b"\x81\xa1x\xd4\x05\0")
-    encode = ndjson.encode if source == "ndjson" else frames.encode
-    blank = b"\n" if source == "ndjson" else bytes(4)
-    data = encode([good]) + blank + encode([bad, good, bad])
-    messages, places = outcome(lambda **options: Converter(source, target, **options), data, 3)
-    assert len(messages) == 2
-    first = len(encode([good]) + blank)
-    assert [(index, offset) for _, index, offset in places] == [(3, first), (5, first + len(encode([bad, good])))]
-
-
-@pytest.mark.parametrize("name", ["long.ndjson", "long.msgpack"])
-def test_what_is_longer_than_the_limit_is_left_out(
-    capfd: pytest.CaptureFixture[str], tmp_path: Path, name: str
-) -> None:
-    line = b'{"x":"%b"}' % (b"x" * 2**24)
-    path = written(tmp_path / "long.ndjson", GOOD, b"", line, BAD)
-    if name == "long.msgpack":
-        path = tmp_path / name
-        path.write_bytes(frames.encode([b"\x80"]) + bytes(4) + frames.encode([line, b"\x90"]))
-    status, _, err = call(capfd, "convert", path, tmp_path / "short.ndjson")
+def test_what_cannot_be_written_has_a_place_too(capfd: Capture, tmp_path: Path, source: str) -> None:
+    path, target = tmp_path / f"a.{source}", tmp_path / ("a.msgpack" if source == "ndjson" else "a.ndjson")
+    if source == "ndjson":
+        big = b'{"x":%d}' % 2**64
+        written(path, GOOD, b"", big, GOOD, big)
+        places = [(3, len(GOOD) + 2), (5, 2 * len(GOOD) + len(big) + 4)]
+    else:
+        extension = b"\x81\xa1x\xd4\x05\0"
+        path.write_bytes(frames.encode([b"\x80"]) + bytes(4) + frames.encode([extension, b"\x80", extension]))
+        places = [(3, 9), (5, 24)]
+    status, _, err = call(capfd, "convert", path, target)
     assert status == 1
-    assert [line.split(":")[1] for line in err.splitlines()] == ["3", "4"]
-    assert (tmp_path / "short.ndjson").read_bytes().count(b"\n") == 1
+    assert [int(line.split(":")[1]) for line in err.splitlines()] == [line for line, _ in places]
+    assert json.loads(call(capfd, "stats", "--json", target).out)["records"] == 2

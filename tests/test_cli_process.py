@@ -1,28 +1,37 @@
-"""The command among other processes: pipes, signals, full disks, terminals, and a Python without its packages."""
+"""The command among other processes: pipes, closed and full streams, signals, terminals, a Python without packages."""
 
 from __future__ import annotations
 
+import errno
 import gzip
-import multiprocessing
+import json
 import os
 import pty
-import resource
 import signal
 import subprocess
 import sys
-from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
-from rich.progress import Progress
 
-from chatcodec import cli
-from chatcodec.cli import _commands, _files, _work
-from chatcodec.cli._files import File, Segment
-from chatcodec.cli._jobs import Meter, Part, run
-from chatcodec.cli._progress import _RecordsColumn
+from chatcodec import frames
+from chatcodec.cli import main
 
-from .commands import BAD, COMMAND, DELTAS, GOOD, REASON, RESPONSES, Process, call, spawn, written
+from .commands import (
+    BAD,
+    COMMAND,
+    DELTAS,
+    GOOD,
+    PIPE,
+    REASON,
+    RESPONSES,
+    Process,
+    finished,
+    spawn,
+    written,
+    written_long,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,22 +39,38 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.extras
 
-PIPE = subprocess.PIPE
-
-
-def finished(process: Process) -> tuple[int, bytes, bytes]:
-    out, err = process.communicate(timeout=30)
-    return process.returncode, out, err
+Capture = pytest.CaptureFixture[str]
 
 
 def test_the_command_ends_with_its_status() -> None:
-    status, out, err = finished(spawn("check", "--from=ndjson", "-", stdin=PIPE, stdout=PIPE, stderr=PIPE))
-    assert (status, out, err) == (0, b"", b"")
+    assert finished(spawn("check", "--from=ndjson", "-", stdin=PIPE, stdout=PIPE, stderr=PIPE)) == (0, "", "")
     status, _, err = finished(spawn("check", "-", stdin=PIPE, stderr=PIPE))
-    assert (status, err.count(b"\n")) == (2, 1)
+    assert (status, err.count("\n")) == (2, 1)
 
 
-def test_records_of_a_live_pipe_are_told_at_once() -> None:
+def test_a_dash_is_a_standard_stream(tmp_path: Path) -> None:
+    process = spawn("convert", "--from=ndjson", "--to=ndjson", "-", "-", stdin=PIPE, stdout=PIPE, stderr=PIPE)
+    printed = process.communicate(GOOD + b"\n" + BAD + b"\n")
+    assert (process.returncode, *printed) == (1, GOOD + b"\n", f"-:2: {REASON}\n".encode())
+    path = tmp_path / "a.msgpack"
+    path.write_bytes(frames.encode([b"\x80"]) * 3)
+    out = finished(spawn("stats", "--json", "--from=msgpack", "-", redirected=f"<{path}", stdout=PIPE)).out
+    assert json.loads(out)["records"] == 3
+
+
+def test_a_redirected_file_is_read_from_where_it_is(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.ndjson", BAD, GOOD, BAD)
+    with path.open("rb", buffering=0) as file:
+        file.seek(len(BAD) + 1)
+        assert finished(spawn("check", "--from=ndjson", "-", stdin=file, stdout=PIPE)).out == f"-:2: {REASON}\n"
+
+
+def test_files_without_a_size_are_read_to_their_end() -> None:
+    # What is there is no record, and there is one line of it.
+    assert finished(spawn("check", "--from=ndjson", "/proc/self/cmdline", stdout=PIPE)).status == 1
+
+
+def test_bad_records_of_a_live_pipe_are_reported_at_once() -> None:
     with spawn("check", "--from=ndjson", "-", stdin=PIPE, stdout=PIPE) as process:
         assert process.stdin
         assert process.stdout
@@ -56,13 +81,25 @@ def test_records_of_a_live_pipe_are_told_at_once() -> None:
         assert process.wait(30) == 1
 
 
-@pytest.mark.parametrize("arguments", [("check",), ("convert", "--to=ndjson")])
-def test_a_broken_pipe_ends_quietly(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    path = written(tmp_path / "many.ndjson", *[BAD, GOOD] * 50_000)
-    target = ["-"] * (arguments[0] == "convert")
+def test_non_blocking_standard_input_is_read_whole() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    with spawn("check", "--from=ndjson", "-", stdin=reader, stdout=PIPE) as process:
+        os.close(reader)
+        assert process.stdout
+        for line in range(1, 50):
+            os.write(writer, BAD + b"\n")
+            assert process.stdout.readline().decode() == f"-:{line}: {REASON}\n"
+        os.close(writer)
+        assert process.wait(30) == 1
+
+
+@pytest.mark.parametrize("arguments", ["check many.ndjson", "convert many.ndjson - --to=ndjson"])
+def test_a_broken_pipe_ends_quietly(tmp_path: Path, arguments: str) -> None:
+    written(tmp_path / "many.ndjson", *[BAD, GOOD] * 50_000)
     # A pipe would fill up before the first byte of output: Python 3.14 and later buffer 128 KiB of that.
     with open(tmp_path / "errors", "w+b") as errors:
-        with spawn(*arguments, path, *target, stdout=PIPE, stderr=errors) as process:
+        with spawn(*arguments.split(), stdout=PIPE, stderr=errors, cwd=tmp_path) as process:
             assert process.stdout
             process.stdout.read(1)
             process.stdout.close()
@@ -73,74 +110,123 @@ def test_a_broken_pipe_ends_quietly(tmp_path: Path, arguments: tuple[str, ...]) 
     assert b"Traceback" not in text
 
 
-def test_a_full_disk_is_one_line_on_standard_output() -> None:
-    with open("/dev/full", "wb") as full:
-        status, _, err = finished(spawn("stats", RESPONSES, stdout=full, stderr=PIPE))
-    assert (status, err) == (2, b"chatcodec: standard output: No space left on device\n")
+@pytest.mark.parametrize("arguments", [["stats", RESPONSES], ["stats", "--json", RESPONSES], ["--help"], ["--version"]])
+def test_so_does_one_that_nobody_reads(arguments: list[str | Path]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = spawn(*arguments, stdout=writer, stderr=PIPE)
+    os.close(writer)
+    assert finished(process) == (141, "", "")
 
 
-def test_so_is_one_that_is_full_only_when_the_last_is_written(tmp_path: Path) -> None:
-    path = written(tmp_path / "short.ndjson", GOOD)
-    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
-    with open("/dev/full", "wb") as full:
-        status, _, err = finished(spawn("convert", path, "-", "--to=ndjson", stdout=full, stderr=PIPE, env=buffered))
-    assert (status, err) == (2, b"chatcodec: standard output: No space left on device\n")
+PRINTING = [["stats", RESPONSES], ["check", "bad.ndjson"], ["convert", DELTAS, "-", "--to=ndjson"], ["--help"],
+            ["stats", "--help"], ["--version"], ["convert", "short.ndjson", "-", "--to=ndjson"]]  # fmt: skip
 
 
-def limit_files() -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+@pytest.mark.parametrize("arguments", PRINTING, ids=str)
+@pytest.mark.parametrize(
+    ("redirected", "reason"), [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")]
+)
+def test_output_that_cannot_be_written_is_one_line(
+    tmp_path: Path, arguments: list[str | Path], redirected: str, reason: str
+) -> None:
+    written(tmp_path / "bad.ndjson", BAD)
+    written(tmp_path / "short.ndjson", GOOD)
+    # The tests may run with PYTHONUNBUFFERED, which would write earlier than users do.
+    environment = {**os.environ, "PYTHONUNBUFFERED": ""}
+    process = spawn(*arguments, redirected=redirected, stderr=PIPE, cwd=tmp_path, env=environment)
+    assert finished(process) == (2, "", f"chatcodec: standard output: {reason}\n")
 
 
-def test_a_full_disk_is_one_line_and_leaves_no_file(tmp_path: Path) -> None:
-    # A limit on the size of files stands in for the end of a disk, which only root could make so small.
-    target = tmp_path / "a.ndjson"
-    status, _, err = finished(spawn("convert", RESPONSES, target, stderr=PIPE, preexec_fn=limit_files))
-    assert (status, err) == (2, f"chatcodec: {target}: File too large\n".encode())
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("redirected", ["<&-", ">&-", "2>&-", "2>/dev/full", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("lines", [[GOOD], [GOOD, BAD]])
+def test_streams_that_are_not_needed_may_be_closed_or_full(tmp_path: Path, redirected: str, lines: list[bytes]) -> None:
+    source, target = written(tmp_path / "a.ndjson", *lines), tmp_path / "b.ndjson"
+    status = len(lines) - 1
+    assert finished(spawn("convert", source, target, redirected=redirected, stderr=PIPE)).status == status
+    assert target.read_bytes() == GOOD + b"\n"
+    assert source.read_bytes() == b"".join(line + b"\n" for line in lines)
+    if ">&-" not in redirected.split():
+        assert finished(spawn("check", source, redirected=redirected, stdout=PIPE)).status == status
 
 
-@pytest.mark.parametrize("old", [[], [GOOD]])
-def test_an_interrupt_leaves_no_half_file(tmp_path: Path, old: list[bytes]) -> None:
-    target = tmp_path / "a.ndjson"
-    before = [written(target, *old)] if old else []
-    with spawn("convert", "--from=ndjson", "-", target, stdin=PIPE, stderr=PIPE) as process:
-        assert process.stdin
-        assert process.stderr
-        process.stdin.write((GOOD + b"\n") * 100_000 + BAD + b"\n")
-        process.stdin.flush()
-        assert process.stderr.readline() == f"-:100001: {REASON}\n".encode()
-        (half,) = set(tmp_path.iterdir()) - set(before)
-        assert (half.name[0], half.suffix) == (".", ".part")
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
-        assert process.stderr.read().strip() == b""
-    assert list(tmp_path.iterdir()) == before
-    assert [path.read_bytes() for path in before] == [GOOD + b"\n"] * len(before)
+def test_closed_standard_input_is_one_line() -> None:
+    process = spawn("check", "--from=ndjson", "-", redirected="<&-", stdout=PIPE, stderr=PIPE)
+    assert finished(process) == (2, "", "chatcodec: -: Bad file descriptor\n")
+
+
+def test_an_error_that_cannot_be_printed_is_a_status() -> None:
+    for redirected in ("2>&-", "2>/dev/full"):
+        assert finished(spawn("check", "nowhere.ndjson", redirected=redirected, stdout=PIPE)) == (2, "", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (b"caf\xc3\xa9.ndjson", "caf\\xe9.ndjson"),
+        (b"\xff.ndjson", "\\xff.ndjson"),
+        (b"a\nb\x1b[31m.ndjson", "a\\nb\\x1b[31m.ndjson"),
+    ],
+)
+def test_names_that_the_locale_cannot_write_are_escaped(tmp_path: Path, name: bytes, shown: str) -> None:
+    path = os.path.join(os.fsencode(tmp_path), name)  # noqa: PTH118
+    with open(path, "wb") as file:
+        file.write(BAD + b"\n")
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii:strict", "PYTHONUTF8": "0"}
+    for command in (["check"], ["check", "--json"], ["convert"]):
+        target = ["-", "--to=ndjson"] * (command == ["convert"])
+        process = spawn(*command, os.fsdecode(path), *target, stdout=PIPE, stderr=PIPE, env=environment)
+        status, out, err = finished(process)
+        assert status == 1
+        if "--json" in command:
+            assert json.loads(out)["file"].endswith("/" + shown.replace("\\xe9", "é"))
+        else:
+            assert f"/{shown}:1: {REASON}\n" in out + err
+    status, _, err = finished(spawn("check", os.fsdecode(path) + ".bz2", stderr=PIPE, env=environment))
+    assert (status, err.count("\n")) == (2, 1)
+    assert f"/{shown}.bz2: " in err
 
 
 def test_an_interrupt_ends_all_processes(tmp_path: Path) -> None:
-    lines = (BAD + b"\n" + DELTAS.read_bytes()) * 950
-    path = tmp_path / "long.ndjson"
-    path.write_bytes(lines)
-    with spawn("check", "--jobs=2", path, stdout=PIPE, stderr=PIPE, start_new_session=True) as process:
+    path = written_long(tmp_path / "long.ndjson")
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        with spawn("check", "--jobs=2", path, stdout=PIPE, stderr=PIPE, start_new_session=True) as process:
+            assert process.stdout
+            assert process.stdout.readline() == f"{path}:1: {REASON}\n".encode()
+            os.killpg(process.pid, number)
+            status, _, err = finished(process)  # standard error ends when the last process has
+        assert (status, err) == (128 + number, "")
+
+
+def test_no_process_outlives_one_that_was_killed(tmp_path: Path) -> None:
+    path = written_long(tmp_path / "long.ndjson")
+    with spawn("check", "--jobs=2", path, stdout=PIPE, stderr=PIPE) as process:
         assert process.stdout
         assert process.stdout.readline() == f"{path}:1: {REASON}\n".encode()
-        os.killpg(process.pid, signal.SIGINT)
-        status, out, err = finished(process)  # standard error ends when the last process has
-    assert (status, err.strip()) == (130, b"")
-    assert out.count(b"\n") < 900
+        process.kill()
+        assert finished(process).status == -signal.SIGKILL  # standard error ends when the last process has
 
 
-def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:
+def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    target = tmp_path / "target.ndjson"
+    os.mkfifo(target)
+    with spawn("convert", DELTAS, target) as process, target.open("rb") as reader:
+        reader.read(1)
+        # The pipe is full, and nobody will read what is to be flushed at the end.
+        while process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        assert process.returncode in (-signal.SIGTERM, 128 + signal.SIGTERM)
+
+
+@pytest.mark.parametrize("command", ["stats", "check", "convert"])
+def test_memory_does_not_grow_with_the_input(tmp_path: Path, command: str) -> None:
     sample = gzip.compress(RESPONSES.read_bytes())
+    target = ["/dev/null", "--to=msgpack"] * (command == "convert")
     peaks = []
-    for times in (2, 200):
+    for times in (2, 100):
         path = tmp_path / f"{times}.ndjson.gz"
         path.write_bytes(sample * times)
-        process = spawn("stats", "--json", path, stdout=PIPE)
-        with process:
-            assert process.stdout
-            process.stdout.read()
+        with spawn(command, path, *target, stdout=subprocess.DEVNULL) as process:
             _, _, usage = os.wait4(process.pid, 0)
         peaks.append(usage.ru_maxrss)
     assert peaks[1] < peaks[0] + 8 * 1024
@@ -154,24 +240,27 @@ def terminal() -> Iterator[tuple[int, int]]:
     os.close(master)
 
 
-def seen(master: int) -> str:
-    """Return all that was written to a terminal whose other end is closed."""
+def seen(process: Process, terminal: tuple[int, int]) -> str:
+    """Return all that a process writes to a terminal."""
+    master, slave = terminal
+    os.close(slave)
     shown = b""
     try:
         while data := os.read(master, 65536):
             shown += data
-    except OSError:  # how Linux tells the end
-        return shown.decode()
+    except OSError as error:  # what Linux has for the end
+        assert error.errno == errno.EIO
+    process.wait(30)
     return shown.decode()
 
 
+TERMINAL = {**os.environ, "TERM": "xterm", "COLUMNS": "400"}
+
+
 def test_a_terminal_shows_the_progress(terminal: tuple[int, int]) -> None:
-    master, slave = terminal
-    process = spawn("check", RESPONSES, DELTAS, stdout=PIPE, stderr=slave, env={**os.environ, "TERM": "xterm"})
-    os.close(slave)
-    status, out, _ = finished(process)
-    shown = seen(master)
-    assert (status, out) == (0, b"")
+    process = spawn("check", RESPONSES, DELTAS, stdout=PIPE, stderr=terminal[1], env=TERMINAL)
+    shown = seen(process, terminal)
+    assert (process.returncode, finished(process).out) == (0, "")
     assert "390.4/390.4 kB" in shown
     assert "707 records, " in shown
     assert "/s" in shown
@@ -179,182 +268,101 @@ def test_a_terminal_shows_the_progress(terminal: tuple[int, int]) -> None:
     assert "━" in shown
 
 
-@pytest.mark.parametrize(("arguments", "size"), [(["a.ndjson"], "11/11 bytes"), (["--from=ndjson", "-"], "11/? bytes")])
-def test_every_byte_and_record_shows_once(
-    terminal: tuple[int, int], tmp_path: Path, arguments: list[str], size: str
-) -> None:
-    master, slave = terminal
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_the_progress_is_that_of_all_processes(terminal: tuple[int, int], tmp_path: Path, jobs: int) -> None:
+    path = written_long(tmp_path / "a.ndjson")
+    process = spawn("check", f"--jobs={jobs}", path, stdout=subprocess.DEVNULL, stderr=terminal[1], env=TERMINAL)
+    shown = seen(process, terminal)
+    assert "140.1/140.1 MB" in shown
+    assert "5,141 records, " in shown
+
+
+@pytest.mark.parametrize("arguments", ["check a.ndjson", "check --from=ndjson -"])
+def test_every_byte_and_record_shows_once(terminal: tuple[int, int], tmp_path: Path, arguments: str) -> None:
     (tmp_path / "a.ndjson").write_bytes(b"{}\n{}\n{}\n[]")
-    environment = {**os.environ, "TERM": "xterm"}
-    with (tmp_path / "a.ndjson").open("rb") as file:
-        process = spawn("check", *arguments, stdin=file, stdout=PIPE, stderr=slave, env=environment, cwd=tmp_path)
-    os.close(slave)
-    status, out, _ = finished(process)
-    assert (status, out.count(b":4: ")) == (1, 1)
-    shown = seen(master)
-    assert size in shown
+    process = spawn(
+        *arguments.split(), redirected="<a.ndjson", stdout=PIPE, stderr=terminal[1], env=TERMINAL, cwd=tmp_path
+    )
+    shown = seen(process, terminal)
+    assert finished(process).out.count(":4: ") == 1
+    assert "11/11 bytes" in shown
     assert "4 records, " in shown
 
 
-def test_the_rate_is_what_was_read_in_the_time_that_has_passed() -> None:
-    now, meter = [0.0], Meter()
-    bar = Progress(get_time=lambda: now[0])
-    bar.add_task("", start=False)
-    (task,) = bar.tasks
-    column = _RecordsColumn(meter)
-    assert column.render(task).plain == "0 records, 0/s"
-    bar.start_task(task.id)
-    meter.add(records=3000)
-    assert column.render(task).plain == "3,000 records, 3,000/s"
-    now[0] = 2.0
-    assert column.render(task).plain == "3,000 records, 1,500/s"
-
-
-# Where this module was imported: a fork would have it from its parent.
-IMPORTED_IN = os.getpid()
-
-
-def look_around(segment: Segment, meter: Meter) -> Iterator[Part]:
-    """Tell which process does the work, whether it is no fork, and whether interrupts are held back in it."""
-    held = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    yield Part((os.getpid(), os.getpid() == IMPORTED_IN, held), [], 0)
-
-
-def test_a_process_is_no_fork_and_hears_no_interrupt_even_while_it_starts(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.ndjson", GOOD, GOOD)
-    segments = _files.segments(File(str(path), "ndjson", ""), 1)
-    for _, part in run(segments, look_around, 2, Meter.for_jobs(2)):
-        assert part.value == (part.value[0], True, True)
-        assert part.value[0] != os.getpid()
-
-
-def test_a_file_that_is_read_as_a_whole_is_read_in_this_process() -> None:
-    whole = Segment(File("a.ndjson.gz", "ndjson", ".gz"))
-    ((segment, part),) = run([whole], look_around, 2, Meter.for_jobs(2))
-    assert (segment, part.value) == (whole, (os.getpid(), True, False))
-
-
-@pytest.mark.parametrize(("lines", "here"), [(8, True), (32, False)])
-def test_a_long_file_is_read_by_processes_and_a_short_one_is_not_worth_their_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int, here: bool
-) -> None:
-    monkeypatch.setattr(_files, "SEGMENT_BYTES", 1)
-    file = File(str(written(tmp_path / "a.ndjson", *[GOOD] * lines)), "ndjson", "")
-    with _commands._worked([file], look_around, 2) as results:
-        assert {part.value[0] == os.getpid() for _, part in results} == {here}
-
-
-def count_up(segment: Segment, meter: Meter) -> Iterator[Part]:
-    """Count so often that two who do it are bound to meet."""
-    for _ in range(20_000):
-        meter.add(size=2, records=1)
-    yield Part(None, [], 0)
-
-
-def test_what_is_read_in_many_processes_counts_once(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.ndjson", GOOD, GOOD)
-    meter = Meter.for_jobs(2)
-    assert len(list(run(_files.segments(File(str(path), "ndjson", ""), 1), count_up, 2, meter))) == 2
-    assert meter.counts[:2] == [80_000, 40_000]
-
-
-def test_few_segments_wait_and_what_is_not_wanted_any_more_is_not_worked_on(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.ndjson", *[GOOD] * 200)
-    taken: list[Segment] = []
-
-    def segments() -> Iterator[Segment]:
-        for segment in _files.segments(File(str(path), "ndjson", ""), len(GOOD) * 5):
-            taken.append(segment)
-            yield segment
-
-    meter = Meter.for_jobs(3)
-    results = run(segments(), _work.check, 3, meter)
-    next(results)
-    assert 3 < len(taken) < 8
-    assert len(multiprocessing.active_children()) == 3
-    results.close()
-    assert meter.stopped
-    assert multiprocessing.active_children() == []
-    assert len(taken) < 8
+def test_of_a_pipe_the_size_is_not_known(terminal: tuple[int, int]) -> None:
+    process = spawn("check", "--from=ndjson", "-", stdin=PIPE, stderr=terminal[1], env=TERMINAL)
+    assert process.stdin
+    process.stdin.write(b"{}\n")
+    process.stdin.close()
+    assert "3/? bytes" in seen(process, terminal)
 
 
 def test_what_is_printed_on_the_same_terminal_has_a_line_of_its_own(terminal: tuple[int, int], tmp_path: Path) -> None:
-    master, slave = terminal
     path = written(tmp_path / "a.ndjson", GOOD, BAD)
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "400"}
-    process = spawn("check", path, stdout=slave, stderr=slave, env=environment)
-    os.close(slave)
-    assert finished(process)[0] == 1
-    assert f"\x1b[2K{path}:2: {REASON}" in seen(master)  # behind the erased bar
+    process = spawn("check", path, stdout=terminal[1], stderr=terminal[1], env=TERMINAL)
+    assert f"\x1b[2K{path}:2: {REASON}" in seen(process, terminal)  # after the erased bar
+    assert process.returncode == 1
 
 
-def test_the_bar_is_drawn_in_this_process_too(
-    terminal: tuple[int, int], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    master, slave = terminal
-    monkeypatch.setenv("TERM", "xterm")
-    with open(slave, "w") as stderr:
-        monkeypatch.setattr("sys.stderr", stderr)
-        assert call(capfd, "check", RESPONSES) == (0, "", "")
-    assert "75 records, " in seen(master)
+def test_an_interrupt_leaves_the_cursor_visible(terminal: tuple[int, int]) -> None:
+    with spawn("check", "--from=ndjson", "-", stdin=PIPE, stdout=PIPE, stderr=terminal[1], env=TERMINAL) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(BAD + b"\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        shown = seen(process, terminal)
+    assert process.returncode == 130
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
 
 
-def test_in_this_process_a_broken_pipe_is_a_status(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    with closing(open(writer, "w")) as stdout:
-        monkeypatch.setattr("sys.stdout", stdout)
-        assert call(capfd, "convert", RESPONSES, "-", "--to=msgpack") == (141, "", "")
-
-
-def test_and_a_full_disk_is_a_line(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    with open("/dev/full", "w") as stdout:
-        monkeypatch.setattr("sys.stdout", stdout)
-        line = "chatcodec: standard output: No space left on device\n"
-        assert call(capfd, "stats", RESPONSES) == (2, "", line)
-
-
-def test_and_an_interrupt_is_a_status(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: Any) -> None:
-        signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(_files, "segments", interrupt)
-    status, out, err = call(capfd, "check", RESPONSES)
-    assert (status, out, err.strip()) == (130, "", "")
-
-
-@pytest.mark.parametrize("package", ["click", "rich", "numpy"])
-def test_without_the_extra_it_says_how_to_install_it(package: str) -> None:
+@pytest.mark.parametrize(
+    ("package", "arguments"),
+    [
+        ("click", "stats a.ndjson"),
+        ("rich", "stats a.ndjson"),
+        ("numpy", "stats a.ndjson"),
+        ("backports.zstd", "check a.ndjson.zst"),
+        ("backports.zstd", "convert a.ndjson b.ndjson.zst"),
+    ],
+)
+def test_without_the_extra_it_says_how_to_install_it(tmp_path: Path, package: str, arguments: str) -> None:
+    written(tmp_path / "a.ndjson", GOOD)
+    written(tmp_path / "a.ndjson.zst", GOOD)
+    before = set(tmp_path.iterdir())
     code = f"import sys; sys.modules[{package!r}] = None; {COMMAND[-1]}"
-    status, out, err = finished(
-        subprocess.Popen([sys.executable, "-c", code, "stats", RESPONSES], stdout=PIPE, stderr=PIPE)
-    )
-    assert (status, out) == (2, b"")
-    assert err.decode() == f"chatcodec: the command needs {package}: pip install 'chatcodec[cli]'\n"
+    command = [sys.executable, "-c", code, *arguments.split()]
+    process = subprocess.Popen(command, stdout=PIPE, stderr=PIPE, cwd=tmp_path)
+    line = f"chatcodec: the command needs {package}: pip install 'chatcodec[cli]'\n"
+    assert finished(process) == (2, "", line)
+    assert set(tmp_path.iterdir()) == before
 
 
-def test_main_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["chatcodec", "check", str(DELTAS)])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 0
-
-
-def test_main_tells_of_a_missing_package(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["chatcodec", "stats", str(DELTAS)])
-    for module in ("summary", "distribution", "distinct"):
-        monkeypatch.delitem(sys.modules, f"chatcodec._stats.{module}", raising=False)
-    monkeypatch.setitem(sys.modules, "numpy", None)
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 2
-    assert capfd.readouterr().err == "chatcodec: the command needs numpy: pip install 'chatcodec[cli]'\n"
-
-
-def test_main_does_not_hide_that_it_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_does_not_hide_that_it_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "chatcodec.cli._commands")
     monkeypatch.setitem(sys.modules, "chatcodec.cli._files", None)
     with pytest.raises(ModuleNotFoundError):
-        cli.main()
+        main()
+
+
+def test_an_interrupt_while_it_starts_is_a_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(ModuleType):
+        def __getattr__(self, name: str) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "chatcodec.cli._commands", Interrupted("interrupted"))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+
+
+def test_check_and_convert_do_without_numpy(tmp_path: Path) -> None:
+    code = f"import sys; sys.modules['numpy'] = None; {COMMAND[-1]}"
+    command = [sys.executable, "-c", code, "convert", str(RESPONSES), str(tmp_path / "a.ndjson")]
+    assert finished(subprocess.Popen(command, stderr=PIPE)) == (0, "", "")
+
+
+def test_a_terminal_without_unicode_gets_ascii() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    assert "###" in finished(spawn("stats", RESPONSES, stdout=PIPE, env=environment)).out

@@ -77,5 +77,5 @@ def test_a_histogram_of_estimates_is_of_all_values(capfd: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize(("error", "percent"), [(2**-2, "25.00%"), (2**-9, "0.20%"), (2**-12, "0.03%")])
-def test_the_error_that_is_told_is_never_less_than_it_is(error: float, percent: str) -> None:
-    assert precision(error) == f"p50 to p99 are {percent} too low at the most."
+def test_the_error_is_rounded_up(error: float, percent: str) -> None:
+    assert precision(error) == f"p50 to p99 are too low by {percent} at most."

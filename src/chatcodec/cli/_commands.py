@@ -2,60 +2,105 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import sys
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 import msgspec
 
-from . import _files, _jobs, _work
-from ._files import Failure, File, Format
-from ._output import output
-from ._progress import shown
+from chatcodec._decoder import MAX_RECORD_BYTES
+
+from . import _jobs, _records
+from ._files import SIGNALS, Source, destination, discard_unfinished
+from ._formats import FORMATS, Failure, file_named
+from ._report import progress_bar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_INTERRUPTED = 130
-_BROKEN_PIPE = 141
-# A process that would read less than this is not worth its start.
-_SEGMENTS_A_JOB = 8
+    from ._formats import File
+    from ._jobs import Bad, Part, Segment
+
+_SIGPIPE = 13
+
+
+class _Stopped(BaseException):
+    """The command ends as at that signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 class _Commands(click.Group):
+    """A group whose commands return a status. What is wrong with standard output is a `Failure`."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _standard_output():  # --help prints
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> int:
-        """Run the command that was typed, and return its status."""
-        try:
+        with _standard_output():
             status: int = super().invoke(ctx)
             sys.stdout.flush()
-        except OSError as error:
-            # Of inputs and named outputs it would be a Failure, so it is standard output.
-            _drop_output()
-            if isinstance(error, BrokenPipeError):
-                return _BROKEN_PIPE
-            message = f"standard output: {error.strerror}"
-            raise Failure(message) from error
-        return status
+            return status
 
 
-def _drop_output() -> None:
-    """Let what is left to be written to standard output go nowhere, or Python tries and fails again at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+@contextmanager
+def _standard_output() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        # From inputs and named outputs it would be a Failure, so it is from standard output.
+        _drop(sys.stdout)
+        if isinstance(error, BrokenPipeError):
+            raise _Stopped(_SIGPIPE) from None
+        message = f"standard output: {error.strerror}"
+        raise Failure(message) from error
+
+
+def _drop(stream: TextIO) -> None:
+    """Discard what has not been written to `stream`, or Python tries and fails again when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command, tell errors in one line, and return the status."""
+    """Run the command, report errors in one line, and return the status."""
     try:
-        return int(commands.main(arguments, prog_name="chatcodec", standalone_mode=False) or 0)
-    except click.Abort:
-        return _INTERRUPTED
+        with _stopped_by_signals():
+            return int(commands.main(arguments, prog_name="chatcodec", standalone_mode=False) or 0)
+    except _Stopped as stop:
+        return 128 + stop.number
     except (click.ClickException, Failure) as error:
         message = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        click.echo(f"chatcodec: {message}", err=True)
+        _complain(f"chatcodec: {' '.join(message.splitlines())}")
         return 2
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Raise `_Stopped` at a signal, unless it is ignored, as under nohup."""
+    defaults = (signal.SIG_DFL, signal.default_int_handler)
+    before = {number: signal.signal(number, _stop) for number in SIGNALS if signal.getsignal(number) in defaults}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(number: int, _: object) -> NoReturn:
+    # A second signal ends the process at once, wherever it waits. So nothing may be left to do after this.
+    for each in SIGNALS:
+        if signal.getsignal(each) is _stop:
+            signal.signal(each, signal.SIG_DFL)
+    discard_unfinished()
+    raise _Stopped(number)
 
 
 @click.group(cls=_Commands, no_args_is_help=False)
@@ -63,23 +108,28 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def commands() -> None:
     """Look through, check and convert files of chat-completion responses.
 
-    Files are NDJSON (.ndjson, .jsonl) or frames of MessagePack (.msgpack), compressed or not (.gz, .zst).
-    A name of - is standard input or output; its format is told with --from and --to.
+    Files are lines of JSON (.ndjson, .jsonl), frames of MessagePack (.msgpack) or server-sent events (.sse),
+    compressed or not (.gz, .zst), rotated or not (.ndjson.1, .ndjson.2.gz). A name of - is standard input or output;
+    its format is given with --from and --to.
     """
 
 
 _from = click.option(
-    "--from",
-    "source",
-    type=click.Choice(["ndjson", "msgpack"]),
-    help="The format read; without it, what the name says.",
+    "--from", "source", type=click.Choice(list(FORMATS)), help="The format read.  [default: by the name]"
 )
 _jobs_option = click.option(
     "--jobs",
     type=click.IntRange(min=1),
     default=os.cpu_count(),
     show_default="all cores",
-    help="How many processes read NDJSON files that are not compressed; other files are read by one.",
+    help="How many processes read files of JSON lines that are not compressed; one reads the others.",
+)
+_max_record_bytes = click.option(
+    "--max-record-bytes",
+    type=click.IntRange(min=1),
+    default=MAX_RECORD_BYTES,
+    show_default=True,
+    help="Longer records are bad ones.",
 )
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 _names = click.argument("names", metavar="FILE...", nargs=-1, required=True)
@@ -89,23 +139,25 @@ _names = click.argument("names", metavar="FILE...", nargs=-1, required=True)
 @_names
 @_from
 @_jobs_option
+@_max_record_bytes
 @_as_json
-def stats(names: tuple[str, ...], source: Format | None, jobs: int, as_json: bool) -> int:
+def stats(names: tuple[str, ...], source: str | None, jobs: int, max_record_bytes: int, *, as_json: bool) -> int:
     """Sum up the records of all FILEs: how many, when, what they cost, how long they took.
 
-    Quantiles and the number of sessions are estimates where there are many; their error is told.
+    Quantiles and the number of sessions are estimates where there are many, with their errors beside them.
     """
     from chatcodec._stats.summary import merged  # noqa: PLC0415  # numpy, which the other commands do without
 
-    files = [_files.file_named(name, source, "--from") for name in names]
-    with _worked(files, _work.summarise, jobs) as results:
+    work = partial(_records.summarise, max_record_bytes=max_record_bytes)
+    files = [file_named(name, source, "--from") for name in names]
+    with _opened(files) as sources, _worked(sources, work, jobs) as results:
         summary = merged(part.value for _, part in results)
     if as_json:
-        click.echo(msgspec.json.encode(summary.report()).decode())
+        _print(msgspec.json.encode(summary.report()).decode())
     else:
-        from ._report import show  # noqa: PLC0415
+        from ._report import report_text  # noqa: PLC0415
 
-        show(summary)
+        _print(report_text(summary))
     return 0
 
 
@@ -113,19 +165,21 @@ def stats(names: tuple[str, ...], source: Format | None, jobs: int, as_json: boo
 @_names
 @_from
 @_jobs_option
+@_max_record_bytes
 @_as_json
-def check(names: tuple[str, ...], source: Format | None, jobs: int, as_json: bool) -> int:
+def check(names: tuple[str, ...], source: str | None, jobs: int, max_record_bytes: int, *, as_json: bool) -> int:
     """Print each bad record in FILEs as FILE:LINE: reason; the status is 1 if there is any.
 
-    In a file of frames, LINE is the number of the frame.
+    So are messages in which the provider reported an error. LINE is the number of the line, the frame or the event.
     """
-    files = [_files.file_named(name, source, "--from") for name in names]
+    work = partial(_records.check, max_record_bytes=max_record_bytes)
     found = False
-    with _worked(files, _work.check, jobs) as results:
+    files = [file_named(name, source, "--from") for name in names]
+    with _opened(files) as sources, _worked(sources, work, jobs) as results:
         for segment, part in results:
             for bad in part.bad:
-                _tell(_json_line(segment.file, bad) if as_json else _line(segment.file, bad), sys.stdout)
-            found = found or bool(part.bad)
+                _print(_json_line(segment, bad) if as_json else _line(segment, bad))
+                found = True
     return int(found)
 
 
@@ -133,52 +187,74 @@ def check(names: tuple[str, ...], source: Format | None, jobs: int, as_json: boo
 @click.argument("source_name", metavar="SRC")
 @click.argument("target_name", metavar="DST")
 @_from
-@click.option(
-    "--to",
-    "target",
-    type=click.Choice(["ndjson", "msgpack"]),
-    help="The format written; without it, what the name says.",
-)
+@click.option("--to", "target", type=click.Choice(list(FORMATS)), help="The format written.  [default: by the name]")
 @_jobs_option
-def convert(source_name: str, target_name: str, source: Format | None, target: Format | None, jobs: int) -> int:
-    """Write the records of SRC to DST, in the format and with the compression that their names tell.
+@_max_record_bytes
+def convert(
+    source_name: str, target_name: str, source: str | None, target: str | None, jobs: int, max_record_bytes: int
+) -> int:
+    """Write the records of SRC to DST, in the format and with the compression that their names give.
 
-    Fields that the record does not know are kept. Bad records are left out and told on standard error, and the
-    status is 1. DST gets its name when it is whole.
+    Fields that the record does not know are kept. Bad records are left out and reported on standard error, and the
+    status is 1. DST is replaced when all has been written.
     """
-    file = _files.file_named(source_name, source, "--from")
-    to = _files.file_named(target_name, target, "--to")
-    found = False
-    with _worked([file], partial(_work.convert, target=to.format), jobs) as results, output(to) as write:
+    file, to = file_named(source_name, source, "--from"), file_named(target_name, target, "--to")
+    work = partial(_records.convert, max_record_bytes=max_record_bytes, target=to.format)
+    kinds = set()
+    with (
+        _opened([file]) as sources,
+        _worked(sources, work, jobs) as results,
+        destination(to, *sources) as write,
+    ):
         for segment, part in results:
             write(part.value)
             for bad in part.bad:
-                _tell(_line(segment.file, bad), sys.stderr)
-            found = found or bool(part.bad)
-    return int(found)
+                _complain(_line(segment, bad))
+                kinds.add(bad.kind)
+        if not kinds & {"incomplete", "upstream"}:
+            # A stream that was broken must not look whole.
+            write(FORMATS[to.format].framing.END)
+    return int(bool(kinds))
 
 
 @contextmanager
-def _worked(files: list[File], work: _jobs.Work, jobs: int) -> Iterator[Iterator[tuple[_files.Segment, _jobs.Part]]]:
-    """Yield the results of `work` on `files`, and show the progress meanwhile."""
-    sizes = [_files.size_of(file) for file in files]
+def _opened(files: list[File]) -> Iterator[list[Source]]:
+    """Yield `files` opened, all of them now, so that none is read twice or left out when their logs are rotated."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(closing(Source(file))) for file in files]
+
+
+@contextmanager
+def _worked(sources: list[Source], work: _jobs.Work, jobs: int) -> Iterator[Iterator[tuple[Segment, Part]]]:
+    """Yield the results of `work` on `sources`, and show the progress meanwhile."""
+    sizes = [source.size for source in sources]
     total = None if None in sizes else sum(filter(None, sizes))
-    segments = [segment for file in files for segment in _files.segments(file, _files.SEGMENT_BYTES)]
-    jobs = max(1, min(jobs, sum(segment.end is not None for segment in segments) // _SEGMENTS_A_JOB))
+    jobs = _jobs.jobs_for(sources, jobs)
     meter = _jobs.Meter.for_jobs(jobs)
-    with shown(meter, total), closing(_jobs.run(segments, work, jobs, meter)) as results:
+    results = _jobs.run(sources, work, jobs, meter)
+    with progress_bar(meter, total), closing(results):
         yield results
 
 
-def _tell(line: str, stream: TextIO) -> None:
-    # Not by click.echo(), which looks beneath what the progress bar put there to keep lines off its own.
-    stream.write(line + "\n")
-    stream.flush()
+def _print(line: str) -> None:
+    # Not with click.echo(), which bypasses what the progress bar put in place of standard output.
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
-def _line(file: File, bad: _jobs.Bad) -> str:
-    return f"{click.format_filename(file.name)}:{bad.line}: {bad.reason}"
+def _complain(line: str) -> None:
+    """Print `line` on standard error, if that can be written to: if not, the status still says what happened."""
+    try:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+    except OSError:
+        _drop(sys.stderr)
 
 
-def _json_line(file: File, bad: _jobs.Bad) -> str:
-    return msgspec.json.encode({"file": click.format_filename(file.name), **bad._asdict()}).decode()
+def _line(segment: Segment, bad: Bad) -> str:
+    return f"{segment.source.file.title}:{bad.line}: {bad.reason}"
+
+
+def _json_line(segment: Segment, bad: Bad) -> str:
+    # In ASCII, because standard output may have any encoding.
+    return json.dumps({"file": segment.source.file.title, **bad._asdict()})

@@ -1,180 +1,251 @@
-"""Where records are: names to formats, files to chunks, and files to segments that can be read apart."""
+"""Inputs that are opened once, and a destination that is whole or as it was."""
 
 from __future__ import annotations
 
-import gzip
 import os
+import select
+import signal
 import stat
 import sys
-import zlib
-from contextlib import contextmanager, nullcontext
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
+import tempfile
+from contextlib import contextmanager, nullcontext, suppress
+from multiprocessing import reduction
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from ._formats import CHUNK_BYTES, COMPRESSIONS, Cut, Failure, decompressed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from ._jobs import Meter
+    from ._formats import File
 
-Format = Literal["ndjson", "msgpack"]
+# A file that was truncated and has grown again differs from what was opened within so many bytes.
+_HEAD_BYTES = 4 * 1024
 
-_FORMATS: dict[str, Format] = {".ndjson": "ndjson", ".jsonl": "ndjson", ".msgpack": "msgpack"}
-_COMPRESSIONS = (".gz", ".zst")
-
-# How much is read, and decoded, at once.
-CHUNK_BYTES = 64 * 1024
-# How much of a plain NDJSON file one job takes at a time. What one process makes of it is small enough to be
-# sent to another, and a process that dies or is told to stop loses no more than this.
-SEGMENT_BYTES = 8 * 1024 * 1024
-# What is decompressed at once. A block of 4 bytes can stand for 128 KiB, so that this is 128 MiB at the worst.
-_ZSTANDARD_BYTES = 4 * 1024
+# What ends the command from outside. Windows has no SIGHUP.
+SIGNALS = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
 
 
-class Failure(Exception):  # noqa: N818  # it ends the command, and is no error of the code
-    """What ends the command: one line for the user."""
-
-
-class File(NamedTuple):
-    """A file of records, or a standard stream where the name is ``-``."""
-
-    name: str
-    format: Format
-    compression: str
-
-
-class Segment(NamedTuple):
-    """A file's bytes from `start` to `end`, cut at line ends; ``None`` for a file that is read as a whole."""
-
-    file: File
-    start: int = 0
-    end: int | None = None
-
-
-def file_named(name: str, told: Format | None, option: str) -> File:
-    """Return what is to be read or written under `name`, in the format `told`, or else the one that it says.
-
-    Raises `Failure` where neither says one; its text names the `option` that can.
-    """
-    root, suffix = os.path.splitext(name)  # noqa: PTH122  # a Path would change the name: "./a" to "a"
-    compression = suffix if suffix in _COMPRESSIONS else ""
-    if compression:
-        suffix = Path(root).suffix
-    format = told or _FORMATS.get(suffix)
-    if format is None:
-        endings = ", ".join(_FORMATS)
-        message = f"{name}: the name says no format ({endings}, and .gz or .zst on top); tell it with {option}"
-        raise Failure(message)
-    return File(name, format, compression)
-
-
-def size_of(file: File) -> int | None:
-    """Return how many bytes a regular file has; ``None`` for what is none. Raises `Failure` if there is nothing."""
-    if file.name == "-":
-        return None
-    with failing(file):
-        status = os.stat(file.name)  # noqa: PTH116
-        return status.st_size if stat.S_ISREG(status.st_mode) else None
+class Truncated(Failure):
+    """A file is shorter than it was when it was opened."""
 
 
 @contextmanager
-def failing(file: File) -> Iterator[None]:
-    """Turn what reading `file` raises into a `Failure` that names it."""
+def failing(title: str) -> Iterator[None]:
+    """Turn an `OSError` into a `Failure` whose text begins with `title`."""
     try:
         yield
-    except (OSError, EOFError, zlib.error) as error:
-        # Without what gzip quotes of the data in brackets.
-        reason = getattr(error, "strerror", None) or str(error).partition(" (")[0]
-        message = f"{file.name}: {reason}"
+    except OSError as error:
+        message = f"{title}: {error.strerror}"
         raise Failure(message) from error
-
-
-def segments(file: File, size: int) -> Iterator[Segment]:
-    """Yield the segments of `file`: of plain NDJSON about `size` bytes each, of all else the whole."""
-    total = size_of(file)
-    if total is None or file.compression or file.format != "ndjson":
-        yield Segment(file)
-        return
-    with failing(file), open(file.name, "rb") as lines:  # noqa: PTH123
-        start = 0
-        while start < total:
-            lines.seek(start + size)
-            while (piece := lines.readline(CHUNK_BYTES)) and not piece.endswith(b"\n"):
-                pass
-            end = min(lines.tell(), total)
-            yield Segment(file, start, end)
-            start = end
-
-
-def chunks(segment: Segment, meter: Meter) -> Iterator[bytes]:
-    """Yield the bytes of `segment`, decompressed. What is read counts in `meter`, as it is on the disk."""
-    file, start, end = segment
-    with failing(file), _opened(file) as raw:
-        if start:
-            raw.seek(start)
-        source = _Counted(raw, sys.maxsize if end is None else end - start, meter)
-        if file.compression == ".zst":
-            yield from _unzstandard(source, file)
-            return
-        text: Any = gzip.GzipFile(fileobj=source) if file.compression else source  # type: ignore[call-overload]
-        yield from iter(partial(text.read, CHUNK_BYTES), b"")
 
 
 @contextmanager
-def _opened(file: File) -> Iterator[Any]:
-    if file.name == "-":
-        yield sys.stdin.buffer
+def signals_held() -> Iterator[None]:
+    """Deliver `SIGNALS` at the end. Processes started meanwhile begin with them held."""
+    if not hasattr(signal, "pthread_sigmask"):  # pragma: no cover  # Windows
+        yield
         return
-    with open(file.name, "rb") as raw:  # noqa: PTH123
-        yield raw
-
-
-class _Counted:
-    """The next `left` bytes of a file. Reads are counted, and return what there is of a live pipe."""
-
-    def __init__(self, raw: Any, left: int, meter: Meter) -> None:
-        self._raw = raw
-        self._left = left
-        self._meter = meter
-
-    def read(self, size: int) -> bytes:
-        chunk: bytes = self._raw.read1(min(size, self._left))
-        self._left -= len(chunk)
-        self._meter.add(size=len(chunk))
-        return chunk
-
-
-def _unzstandard(source: _Counted, file: File) -> Iterator[bytes]:
-    """Yield the text of Zstandard frames. The library's own reader would take a cut frame for a whole one."""
-    library = _zstandard(file)
-    decompressor = library.ZstdDecompressor()
-    frame = None
-    while data := source.read(_ZSTANDARD_BYTES):
-        while data:
-            frame = frame or decompressor.decompressobj()
-            try:
-                yield frame.decompress(data)
-            except library.ZstdError as error:
-                message = f"{file.name}: {error}"
-                raise Failure(message) from error
-            data = frame.unused_data
-            frame = None if frame.eof else frame
-    if frame:
-        message = "Compressed file ended before the end of a frame"
-        raise EOFError(message)
-
-
-def _zstandard(file: File) -> Any:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
-        import zstandard  # noqa: PLC0415  # not part of the extra
-    except ModuleNotFoundError as error:
-        message = f"{file.name}: Zstandard needs one package more: pip install zstandard"
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class Source:
+    """An input. A regular file is opened here, and read through that descriptor alone, also by other processes.
+
+    Attributes:
+        size: how many bytes a regular file had when it was opened; ``None`` for a pipe or a device.
+    """
+
+    size: int | None = None
+    _status: os.stat_result | None = None
+
+    def __init__(self, file: File) -> None:
+        self.file = file
+        with failing(file.title):
+            if file.name == "-":
+                self._open(sys.stdin.fileno())
+            # To open a named pipe waits for its writer, and that may have another one to write first.
+            elif stat.S_ISREG(os.stat(file.name).st_mode):  # noqa: PTH116
+                self._open_name()
+
+    def _open_name(self) -> None:
+        self._open(os.open(self.file.name, os.O_RDONLY | getattr(os, "O_BINARY", 0)))
+
+    def _open(self, descriptor: int) -> None:
+        self._descriptor: Any = descriptor
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode):
+            self._status = status
+            self._start = os.lseek(descriptor, 0, os.SEEK_CUR)
+            # Regular files without a size, such as those in /proc, are read to their end.
+            self.size = max(0, status.st_size - self._start) or None
+            self._head = self._read_head()
+
+    def _read_head(self) -> bytes:
+        os.lseek(self._descriptor, self._start, os.SEEK_SET)
+        head = os.read(self._descriptor, min(_HEAD_BYTES, self.size or 0))
+        os.lseek(self._descriptor, self._start, os.SEEK_SET)
+        return head
+
+    def close(self) -> None:
+        """Close the file, but not standard input."""
+        if hasattr(self, "_descriptor") and self.file.name != "-":
+            os.close(self._descriptor)
+
+    # A process that is started with it inherits the open file.
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_descriptor": reduction.DupFd(self._descriptor)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._descriptor = self._descriptor.detach()
+
+    @property
+    def mode(self) -> int:
+        """The permissions of a regular file; of anything else, those that new files are created with."""
+        return stat.S_IMODE(self._status.st_mode) if self._status else 0o666
+
+    def is_same(self, status: os.stat_result) -> bool:
+        """Whether `status` is that of this file, and regular."""
+        return self._status is not None and os.path.samestat(self._status, status)
+
+    def verify(self) -> None:
+        """Raise `Truncated` if the file no longer begins with what was there when it was opened, or is shorter."""
+        if self.size is not None and not self.file.compression:
+            with failing(self.file.title):
+                end = os.fstat(self._descriptor).st_size
+                if end < self._start + self.size or self._read_head() != self._head:
+                    raise self._truncated()
+
+    def _truncated(self) -> Truncated:
+        return Truncated(f"{self.file.title}: truncated while it was read")
+
+    def chunks(self, count: Callable[[int], object]) -> Iterator[bytes]:
+        """Yield all there is, decompressed; `count` is called with the number of bytes of each read.
+
+        Raises:
+            Cut: a compressed file ended early.
+            Failure: reading fails, the file is shorter than when it was opened, or is not compressed as its name says.
+        """
+        pieces = self._pieces(count)
+        return decompressed(pieces, self.file) if self.file.compression else pieces
+
+    def _pieces(self, count: Callable[[int], object]) -> Iterator[bytes]:
+        with failing(self.file.title):
+            if not hasattr(self, "_descriptor"):
+                self._open_name()
+            left = sys.maxsize if self.size is None else self.size
+            while left and (piece := _read(self._descriptor, min(left, CHUNK_BYTES))):
+                left -= len(piece)
+                count(len(piece))
+                yield piece
+        if left and self.size is not None:
+            raise Cut if self.file.compression else self._truncated()
+
+    def chunks_between(self, start: int, end: int, count: Callable[[int], object]) -> Iterator[bytes]:
+        """Yield the bytes from `start` to `end`, whatever other processes read. Otherwise as `chunks`."""
+        with failing(self.file.title):
+            while start < end:
+                piece = os.pread(self._descriptor, min(CHUNK_BYTES, end - start), start)
+                if not piece:
+                    raise self._truncated()
+                start += len(piece)
+                count(len(piece))
+                yield piece
+
+    def line_end(self, position: int) -> int:
+        """Return where the line ends that `position` is in."""
+        with failing(self.file.title):
+            while piece := os.pread(self._descriptor, CHUNK_BYTES, position):
+                if end := piece.find(b"\n") + 1:
+                    return position + end
+                position += len(piece)
+        return position
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    while True:
+        try:
+            return os.read(descriptor, size)
+        except BlockingIOError:
+            select.select([descriptor], [], [])
+
+
+_unfinished: set[str] = set()
+
+
+def discard_unfinished() -> None:
+    """Remove what has been written of destinations that are not whole."""
+    for part in _unfinished:
+        with suppress(OSError):
+            os.unlink(part)  # noqa: PTH108
+    _unfinished.clear()
+
+
+@contextmanager
+def destination(file: File, source: Source) -> Iterator[Callable[[bytes], object]]:
+    """Yield what writes to `file`. A regular file is replaced at the end, when all has been written.
+
+    Raises:
+        BrokenPipeError: nobody reads the pipe that `file` is.
+        Failure: writing fails in another way, or `file` is `source`.
+    """
+    try:
+        status = os.fstat(sys.stdout.fileno()) if file.name == "-" else os.stat(file.name)  # noqa: PTH116
+    except OSError:
+        # It does not exist, or writing to it will fail too, and say why.
+        status = None
+    if status and source.is_same(status):
+        message = f"{file.title}: the source and the destination are the same file"
+        raise Failure(message)
+    try:
+        if file.name == "-":
+            yield sys.stdout.buffer.write
+        elif status and not stat.S_ISREG(status.st_mode):
+            with open(file.name, "wb") as raw, _compressed(raw, file) as text:  # noqa: PTH123
+                yield text.write
+        else:
+            yield from _replaced(file, status, source.mode)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        message = f"{'standard output' if file.name == '-' else file.title}: {error.strerror}"
         raise Failure(message) from error
-    return zstandard
 
 
-def compressed(raw: BinaryIO, file: File) -> Any:
-    """Return what to write to in place of `raw`; closing it ends the compression, and leaves `raw` open."""
-    if file.compression == ".gz":
-        return gzip.GzipFile("", "wb", fileobj=raw, mtime=0)
-    return _zstandard(file).ZstdCompressor().stream_writer(raw, closefd=False) if file.compression else nullcontext(raw)
+def _compressed(raw: BinaryIO, file: File) -> Any:
+    return COMPRESSIONS[file.compression].writer(raw) if file.compression else nullcontext(raw)
+
+
+def _replaced(file: File, status: os.stat_result | None, mode: int) -> Iterator[Callable[[bytes], object]]:
+    # In the same folder, because a rename cannot leave the disk; of a link, where it leads to.
+    target = os.path.realpath(file.name)
+    with signals_held():
+        descriptor, part = tempfile.mkstemp(".part", ".chatcodec-", os.path.dirname(target))  # noqa: PTH120
+        _unfinished.add(part)
+    try:
+        with open(descriptor, "wb") as raw:  # noqa: PTH123
+            with _compressed(raw, file) as text:
+                yield text.write
+            _set_access(part, status, mode)
+        with signals_held():
+            os.replace(part, target)  # noqa: PTH105
+            _unfinished.remove(part)
+    finally:
+        discard_unfinished()
+
+
+def _set_access(part: str, status: os.stat_result | None, mode: int) -> None:
+    """Give a file the owner and the permissions of the one that it replaces, or those of a new one."""
+    if status is None:
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(part, mode & 0o666 & ~umask)  # noqa: PTH101
+        return
+    with suppress(PermissionError):
+        os.chown(part, status.st_uid, status.st_gid)
+    os.chmod(part, stat.S_IMODE(status.st_mode))  # noqa: PTH101

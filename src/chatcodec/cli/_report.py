@@ -1,58 +1,69 @@
-"""What ``stats`` prints for a person: figures, and a histogram of what a person would rather see than read."""
+"""What a person sees: the figures and histograms of ``stats``, and a progress bar meanwhile."""
 
 from __future__ import annotations
 
 import math
+import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from rich import progress
 from rich.console import Console
 from rich.table import Table
-
-from chatcodec._stats.distribution import FieldReport
+from rich.text import Text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
+
+    from rich.console import RenderableType
 
     from chatcodec._stats.distribution import Distribution
     from chatcodec._stats.summary import Report, Summary
 
+    from ._jobs import Meter
+
 _EXACT = "p50 to p99 are exact."
 _BAR = 40
 _ROWS = 20
-# Differences below are too near to nothing to be divided by.
+# Smaller steps between values are too near to zero to divide by.
 _TINY = 1e-300
-# Values that reach over so many times the smallest of them are shown on a logarithmic scale.
+# The scale is logarithmic where the largest value is so many times the smallest.
 _WIDE = 20
-# From here on, figures behind the point say nothing more.
+# Decimals of numbers from here on say nothing more.
 _WHOLE = 1000
-# An error that rounding takes away again.
-_ONE = 0.5
+# An error below that is rounded away.
+_ROUNDED = 0.5
 
 
-def show(summary: Summary) -> None:
-    """Print `summary`."""
+def report_text(summary: Summary) -> str:
+    """Return the figures of `summary`, for standard output as it is."""
     console = Console()
     report = summary.report()
-    console.print(_overview(report))
-    console.print(_figures(report))
-    console.print(precision(report.quantile_error), highlight=False)
-    block = "#" if console.options.ascii_only else "█"
-    for title, field, values in (
-        ("latency, ms", report.latency, summary.latency),
-        ("cost", report.cost, summary.cost),
-    ):
-        if field.largest is not None:
-            console.print(_histogram(title, values, field.largest, block))
+    # Not printed by the console, which ends the process where a pipe is broken.
+    with console.capture() as captured:
+        console.print(_overview(report))
+        console.print(_figures(report))
+        console.print(precision(report.quantile_error), highlight=False)
+        block = "#" if console.options.ascii_only else "█"
+        for title, field, values in (
+            ("latency, ms", report.latency, summary.latency),
+            ("cost", report.cost, summary.cost),
+        ):
+            if field.largest is not None:
+                console.print(_histogram(title, values, field.largest, block))
+    return captured.get().removesuffix("\n")
 
 
 def _overview(report: Report) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_row("records", f"{report.records:,}")
     table.add_row("bad records", f"{report.bad:,}")
+    table.add_row("provider errors", f"{report.errors:,}")
     table.add_row("first", _time(report.first))
     table.add_row("last", _time(report.last))
-    off = report.sessions_error
-    error = f" ({off:.1%} off at most in 95 of 100 cases)" if off * report.sessions > _ONE else ""
+    share = report.sessions_error
+    error = f" (± {share:.1%}, with 95 % confidence)" if share * report.sessions > _ROUNDED else ""
     table.add_row("sessions", f"{report.sessions:,}{error}")
     return table
 
@@ -66,7 +77,7 @@ def _figures(report: Report) -> Table:
     table.add_column("")
     table.add_column("latency, ms", justify="right")
     table.add_column("cost", justify="right")
-    for name in FieldReport.__struct_fields__:
+    for name in report.cost.__struct_fields__:
         table.add_row(name, _number(getattr(report.latency, name)), _number(getattr(report.cost, name)))
     return table
 
@@ -92,13 +103,13 @@ def _histogram(title: str, values: Distribution, largest: float, block: str) -> 
 
 
 def precision(error: float) -> str:
-    """Return what to say of quantiles that are up to such a part of themselves too low."""
-    # Rounded up, for it is what holds at the most.
-    return f"p50 to p99 are {math.ceil(10_000 * error) / 10_000:.2%} too low at the most." if error else _EXACT
+    """Return what to say of quantiles with such a relative error."""
+    # Rounded up, because it is a bound.
+    return f"p50 to p99 are too low by {math.ceil(10_000 * error) / 10_000:.2%} at most." if error else _EXACT
 
 
 def edges_between(least: float, largest: float) -> list[float]:
-    """Return round numbers above `least`, rising to `largest` at the most; `largest` alone where there is none."""
+    """Return rising round numbers above `least`, up to `largest`; `largest` alone where there is none."""
     if least > 0 and largest / least >= _WIDE:
         edges = [digit * 10.0**power for power in _powers(least, largest) for digit in (1, 2, 5)]
     elif (step := largest / 10 - least / 10) > _TINY:
@@ -115,6 +126,48 @@ def _powers(least: float, largest: float) -> range:
 
 
 def _round(step: float) -> float:
-    """Return the least of 1, 2, 5 times the powers of ten that is `step` or above."""
+    """Return `step` rounded up to 1, 2 or 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(step))
     return next(digit * power for digit in (1, 2, 5, 10, 20) if digit * power >= step)
+
+
+class _RecordsColumn(progress.ProgressColumn):
+    """How many records there were, and how many a second."""
+
+    def __init__(self, meter: Meter) -> None:
+        super().__init__()
+        self._meter = meter
+
+    def render(self, task: progress.Task) -> Text:
+        records = self._meter.records
+        return Text(f"{records:,} records, {records / (task.elapsed or 1):,.0f}/s")
+
+
+class _Bar(progress.Progress):
+    """A bar that reads the meter whenever it is drawn, so that the work does not depend on it."""
+
+    meter: Meter
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        for task in self.task_ids:
+            self.update(task, completed=self.meter.size)
+        yield from super().get_renderables()
+
+
+@contextmanager
+def progress_bar(meter: Meter, total: int | None) -> Iterator[None]:
+    """Show how many of `total` bytes `meter` has counted, on standard error if that is a terminal."""
+    bar = _Bar(
+        progress.BarColumn(),
+        progress.DownloadColumn(),
+        _RecordsColumn(meter),
+        progress.TimeRemainingColumn(),
+        console=Console(stderr=True),
+        # What is printed on the same terminal goes above the bar.
+        redirect_stdout=sys.stdout.isatty(),
+        disable=not sys.stderr.isatty(),
+    )
+    bar.meter = meter
+    with bar:
+        bar.add_task("", total=total)
+        yield

@@ -1,0 +1,191 @@
+"""Names to formats: one table of how records are framed, and one of how files are compressed."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import sys
+import zlib
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+from chatcodec import frames, json, msgpack, ndjson, sse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# How much is read, and decoded, at once.
+CHUNK_BYTES = 64 * 1024
+
+
+class Failure(Exception):  # noqa: N818  # it ends the command, and is no error of the code
+    """What ends the command: one line for the user."""
+
+
+class Cut(Exception):  # noqa: N818  # all that could be read of the file has been
+    """A compressed file ended early."""
+
+
+class Format(NamedTuple):
+    """How records are written.
+
+    Attributes:
+        endings: what names end in.
+        framing: the module that knows where records end.
+        codec: the module that knows what a record is.
+        divisible: whether a file can be cut after any newline, for many processes to read.
+        opening: bytes that begin a record and do not end it.
+    """
+
+    endings: tuple[str, ...]
+    framing: Any
+    codec: Any
+    divisible: bool
+    opening: bytes
+
+
+FORMATS = {
+    "ndjson": Format((".ndjson", ".jsonl"), ndjson, json, divisible=True, opening=b"{"),
+    "msgpack": Format((".msgpack",), frames, msgpack, divisible=False, opening=b"\0"),
+    "sse": Format((".sse",), sse, json, divisible=False, opening=b"data: {"),
+}
+
+
+class Compression(NamedTuple):
+    """How a file is compressed.
+
+    Attributes:
+        title: what it is called.
+        magic: how each of the members begins that a file is made of.
+        padding: what may follow the last member and means nothing.
+        decompressor: makes the object that reads a member.
+        writer: wraps a file; closing what it returns leaves that file open.
+    """
+
+    title: str
+    magic: bytes
+    padding: bytes
+    decompressor: Callable[[], Any]
+    writer: Callable[[BinaryIO], Any]
+
+
+def _zstandard() -> Any:
+    return import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+
+
+COMPRESSIONS = {
+    ".gz": Compression(
+        "gzip",
+        b"\x1f\x8b",
+        b"\0",
+        partial(zlib.decompressobj, 16 + zlib.MAX_WBITS),
+        # Without the file's name and the time, so that the same records are the same bytes.
+        lambda raw: gzip.GzipFile("", "wb", fileobj=raw, mtime=0),
+    ),
+    ".zst": Compression(
+        "Zstandard",
+        b"\x28\xb5\x2f\xfd",
+        b"",
+        lambda: _zstandard().ZstdDecompressor(),
+        lambda raw: _zstandard().ZstdFile(raw, "wb"),
+    ),
+}
+
+_FORMAT_OF = {ending: name for name, format in FORMATS.items() for ending in format.endings}
+# A rotated log has its number before the compression or after it.
+_ENDING = re.compile(
+    r"(?P<format>{})?(?:\.\d+)?(?P<compression>{})?(?:\.\d+)?\Z".format(
+        "|".join(map(re.escape, _FORMAT_OF)), "|".join(map(re.escape, COMPRESSIONS))
+    ),
+    re.IGNORECASE,
+)
+
+
+class File(NamedTuple):
+    """A file of records, or a standard stream where the name is ``-``; format and compression as in the tables."""
+
+    name: str
+    format: str
+    compression: str
+
+    @property
+    def title(self) -> str:
+        """The name, printable."""
+        return printable(self.name)
+
+
+def printable(name: str) -> str:
+    r"""Return a file's name on one line, with escapes such as ``\xff`` for bytes that are no UTF-8."""
+    text = os.fsencode(name).decode(errors="backslashreplace")
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def file_named(name: str, format: str | None, option: str) -> File:
+    """Return the file with that name, in `format`, or else in the format that its name ends in.
+
+    Raises:
+        Failure: neither gives a format. The text names the `option` that does.
+    """
+    match = _ENDING.search(name)
+    ending, compression = match.groups("") if match else ("", "")
+    format = format or _FORMAT_OF.get(ending.lower())
+    if format is None:
+        endings = ", ".join(_FORMAT_OF)
+        message = f"{printable(name)}: cannot infer the format from the file name ({endings}); use {option}"
+        raise Failure(message)
+    return File(name, format, compression.lower())
+
+
+def decompressed(pieces: Iterator[bytes], file: File) -> Iterator[bytes]:
+    """Yield the text of the members that `pieces` of `file` make up, in pieces of no more than `CHUNK_BYTES`.
+
+    Raises:
+        Cut: the last member is not whole, or there is none.
+        Failure: it is no such file.
+    """
+    compression = COMPRESSIONS[file.compression]
+    member: Any = None
+    begin, start, end = b"", 0, 0
+    for piece in pieces:
+        data = piece
+        end += len(piece)
+        while data := data if member else data.lstrip(compression.padding):
+            if not member:
+                member, begin, start = compression.decompressor(), data[: len(compression.magic)], end - len(data)
+            try:
+                yield from _text(member, data)
+            except Exception as error:
+                raise _undecodable(file, begin, start, error) from error
+            if not member.eof:
+                break
+            member, data = None, member.unused_data
+    if member or not end:
+        raise Cut
+
+
+def _text(member: Any, data: bytes) -> Iterator[bytes]:
+    """Yield what `data` adds to the text of `member`. Two bytes can stand for megabytes, so it comes in pieces."""
+    while text := member.decompress(data, CHUNK_BYTES):
+        yield text
+        if member.eof:
+            return
+        # gzip's returns the rest, Zstandard's keeps it.
+        data = getattr(member, "unconsumed_tail", b"")
+
+
+def _undecodable(file: File, begin: bytes, start: int, error: Exception) -> Failure:
+    """Return what is wrong with a member that starts there, and what to try."""
+    compression = COMPRESSIONS[file.compression]
+    if compression.magic.startswith(begin):
+        return Failure(f"{file.title}: damaged {compression.title} data: {error}")
+    if start:
+        return Failure(
+            f"{file.title}: the data ends at byte {start}, and what follows is not {compression.title}; "
+            f"use the first {start} bytes (head -c {start})"
+        )
+    return Failure(
+        f"{file.title}: not compressed with {compression.title}, as its name says; rename it, "
+        "or pass it as standard input with --from"
+    )

@@ -1,0 +1,147 @@
+"""What the commands make of a stream of records: its bad ones, a summary, or a stream in another format."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from chatcodec import ChatCompletionResponse, DecodeError, StreamError, ValidationError, json
+from chatcodec._decoder import converting
+from chatcodec.transcode import json_to_msgpack, msgpack_to_json
+
+from ._formats import FORMATS, Cut
+from ._jobs import Bad, Part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from chatcodec import RecordError
+
+    from ._formats import Format
+    from ._jobs import Meter, Segment
+
+# How a message of msgspec ends if a field `error` has the wrong type.
+_AT_ERROR = " at `$.error`"
+_MALFORMED = {"invalid": "malformed", "incomplete": "incomplete"}
+_LONG_FRAME = "; frames begin with their length in 4 bytes, so this may be another format: try --from"
+# So much of a record is in its error.
+_DATA_BYTES = 1024
+
+
+class _Response(ChatCompletionResponse):
+    """A response without an ``error``: one that has it is not valid, and so is found with its place."""
+
+    error: None = None
+
+
+def check(segment: Segment, meter: Meter, max_record_bytes: int) -> Iterator[Part]:
+    """Yield the bad records of `segment`, part by part."""
+    for part in _decoded(segment, meter, max_record_bytes):
+        yield part._replace(value=None)
+
+
+def summarise(segment: Segment, meter: Meter, max_record_bytes: int) -> Iterator[Part]:
+    """Yield the one `Summary` of `segment`."""
+    from chatcodec._stats.summary import Summary  # noqa: PLC0415  # numpy, which checking and converting do without
+
+    summary = Summary()
+    for records, bad, _ in _decoded(segment, meter, max_record_bytes):
+        summary.add(records)
+        errors = sum(one.kind == "upstream" for one in bad)
+        summary.errors += errors
+        summary.bad += len(bad) - errors
+    yield Part(summary, [], 0)
+
+
+def _decoded(segment: Segment, meter: Meter, max_record_bytes: int) -> Iterator[Part]:
+    # Whole responses, though little of them is wanted: choices of the wrong type make a record bad.
+    decoder = partial(segment.format.framing.StreamDecoder, _Response, max_record_bytes=max_record_bytes)
+    return _parts(segment, meter, decoder)
+
+
+def convert(segment: Segment, meter: Meter, max_record_bytes: int, target: str) -> Iterator[Part]:
+    """Yield the messages of `segment` as a stream in the format `target`, part by part."""
+    source, encode = segment.format, FORMATS[target].framing.encode
+    convert = _conversion(source.codec, FORMATS[target].codec)
+    decoder = partial(converting, source.framing.StreamDecoder, convert, max_record_bytes=max_record_bytes)
+    for part in _parts(segment, meter, decoder):
+        yield part._replace(value=encode(part.value))
+
+
+def _conversion(source: Any, target: Any) -> Callable[[bytes], bytes]:
+    if source is not target:
+        return json_to_msgpack if source is json else msgpack_to_json
+
+    def checked(message: bytes) -> bytes:
+        source.decode(message)
+        # Lines come with their ends.
+        return message.rstrip(b"\r\n") if source is json else message
+
+    return checked
+
+
+def _parts(segment: Segment, meter: Meter, make: Callable[..., Any]) -> Iterator[Part]:
+    """Decode `segment`, and yield its records chunk by chunk; places count from its start."""
+    errors: list[RecordError] = []
+    decoder = make(on_error=errors.append)
+    # Only the first byte order mark of a file is skipped, so other segments are read after a blank line.
+    lead = b"\n" if segment.start else b""
+    decoder.feed(lead)
+    lines = size = 0
+    reason = "cut"
+
+    def part(call: Callable[[], list[Any]]) -> Part:
+        records = _through(call, decoder, errors)
+        meter.add(records=len(records) + len(errors))
+        bad = [_bad(error, len(lead), segment.format, reason) for error in errors]
+        errors.clear()
+        return Part(records, bad, lines)
+
+    try:
+        for chunk in segment.chunks(meter.add):
+            lines += chunk.count(b"\n")
+            size += len(chunk)
+            yield part(partial(decoder.feed, chunk))
+    except Cut:
+        reason = "cut, because the compressed file ends early"
+        if not decoder.buffered:
+            # The stream is to end inside a record, so that the decoder says where.
+            decoder.feed(segment.format.opening)
+    last = part(decoder.finish)
+    if reason != "cut" and not any(bad.kind == "incomplete" for bad in last.bad):
+        last.bad.append(Bad(lines + 1, size, "incomplete", reason))
+    yield last
+
+
+def _through(call: Callable[[], list[Any]], decoder: Any, errors: list[RecordError]) -> list[Any]:
+    """Return all records of `call`, although the stream may be broken in places, which go to `errors`."""
+    records: list[Any] = []
+    while True:
+        try:
+            return records + call()
+        except StreamError as error:
+            records += error.records
+            error.records = []
+            errors.append(error)
+            call = partial(decoder.feed, b"")
+
+
+def _bad(error: RecordError, lead: int, format: Format, cut: str) -> Bad:
+    kind, reason = _reported(error, format) if error.reason.endswith(_AT_ERROR) else (error.kind, error.reason)
+    if kind == "upstream":
+        reason = "the provider reported an error"
+    elif kind == "incomplete":
+        reason = f"{cut}: {reason}"
+    elif kind == "too_long":
+        reason += _LONG_FRAME if error.unit == "frame" and error.index == 1 else "; --max-record-bytes allows more"
+    return Bad(error.index - lead, error.offset - lead, kind, reason)
+
+
+def _reported(error: RecordError, format: Format) -> tuple[str, str]:
+    """Return kind and reason of a message with an ``error``, of which the rest has not been checked yet."""
+    try:
+        format.codec.decode(error.data)
+    except DecodeError as other:
+        if len(error.data) < _DATA_BYTES:
+            return (error.kind if isinstance(other, ValidationError) else _MALFORMED[error.kind]), str(other)
+    return "upstream", ""
