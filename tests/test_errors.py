@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 import chatcodec
-from chatcodec import ChatCompletionResponse, DecodeError, RecordError, ValidationError, _errors, ndjson
+from chatcodec import ChatCompletionResponse, DecodeError, RecordError, StreamError, ValidationError, _errors, ndjson
 
 from .wire import CODECS
 
@@ -176,11 +176,22 @@ def test_the_codecs_error_is_its_cause_and_nothing_is_its_context() -> None:
     assert error.__cause__.__traceback__ is None
 
 
+def test_its_text_names_the_file_where_that_is_known() -> None:
+    error = StreamError("incomplete", "line", 2, 11, "cut", path="s3://logs/a.ndjson")
+    assert str(error) == "s3://logs/a.ndjson at offset 11, line 2 of its partition: cut"
+
+
 @pytest.mark.parametrize("duplicate", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy])
-def test_it_pickles_and_copies(duplicate: Any) -> None:
-    error = bad_record()
+@pytest.mark.parametrize(
+    "error",
+    [
+        RecordError("malformed", "line", 2, 11, "bad", b"{", [ChatCompletionResponse(cost=1.0)]),
+        StreamError("incomplete", "line", 2, 11, "cut", b"{", path="s3://logs/a.ndjson"),
+    ],
+)
+def test_it_pickles_and_copies(duplicate: Any, error: RecordError) -> None:
     again = duplicate(error)
-    assert type(again) is RecordError
+    assert type(again) is type(error)
     assert str(again) == str(error)
     assert vars(again) == vars(error)
 

@@ -58,6 +58,7 @@ class RecordError(DecodeError):
         reason: what is wrong with it, without a byte of its data.
         data: its first bytes, 1 KiB at most; empty for a frame rejected from its header.
         records: the records before it that no call has returned yet, and no error has carried.
+        path: the file that it is in, where `chatcodec.dask` read it; `index` then counts in its partition.
 
     The text names the place and the reason. The error of the codec that rejected the record is its ``__cause__``.
     The error pickles, without its cause.
@@ -77,8 +78,12 @@ class RecordError(DecodeError):
         reason: str,
         data: bytes = b"",
         records: list[Any] | None = None,
+        path: str | None = None,
     ) -> None:
-        super().__init__(f"{unit} {index} at offset {offset}: {reason}")
+        place = f"{unit} {index} at offset {offset}"
+        if path is not None:
+            place = f"{path} at offset {offset}, {unit} {index} of its partition"
+        super().__init__(f"{place}: {reason}")
         self.kind: Kind = kind
         self.unit = unit
         self.index = index
@@ -86,10 +91,12 @@ class RecordError(DecodeError):
         self.reason = reason
         self.data = data
         self.records: list[Any] = [] if records is None else records
+        self.path = path
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the attributes: the text alone would not make the error again."""
-        return type(self), (self.kind, self.unit, self.index, self.offset, self.reason, self.data, self.records)
+        place = self.kind, self.unit, self.index, self.offset
+        return type(self), (*place, self.reason, self.data, self.records, self.path)
 
 
 class StreamError(RecordError):
