@@ -1,4 +1,4 @@
-"""Files on a real cluster of two processes: every record once, however files are cut and whoever dies."""
+"""Files on a real cluster of two processes, on a disk and on an S3 server: every line once, whatever fails."""
 
 # Dask's bags and clients have no types.
 # mypy: disable-error-code="no-untyped-call"
@@ -6,35 +6,57 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import os
 import pickle
 import signal
+import sys
+import threading
 import zipfile
+from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import fsspec  # type: ignore[import-untyped]
 import msgspec
 import pytest
-from dask.bytes import read_bytes  # type: ignore[attr-defined]
-from distributed import Client, LocalCluster, WorkerPlugin
+from distributed import Client, LocalCluster
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+from werkzeug.wrappers import Response
 
-from chatcodec import ChatCompletionResponse, Envelope, RecordError, json, ndjson
+from chatcodec import ChatCompletionResponse, Envelope, RecordError, StreamError, json, ndjson
 from chatcodec import dask as chatcodec_dask
 
 from .commands import BAD, DELTAS, GOOD, REASON, RESPONSES, call, varied, written
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+    Application = Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]
 
 pytestmark = pytest.mark.extras
 
 BOM = b"\xef\xbb\xbf"
 RECORDS = ndjson.StreamDecoder().feed(RESPONSES.read_bytes() + DELTAS.read_bytes())
 
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "zst": zstd.compress}
+
+# What runs in workers runs here too, where its coverage is measured.
+SCHEDULERS = pytest.mark.parametrize("scheduler", [None, "sync"])
+
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    """A cluster of two worker processes, on which everything in this module is computed."""
+    """A cluster of two worker processes, which computes whatever asks for no other scheduler."""
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit=0) as cluster,
         Client(cluster) as client,
@@ -51,7 +73,7 @@ def in_order(records: list[ChatCompletionResponse]) -> list[tuple[str | None, An
 
 
 @pytest.mark.usefixtures("client")
-@pytest.mark.parametrize("blocksize", [2_999, "7 kB", "0.1 MiB", "64 MiB", None])
+@pytest.mark.parametrize("blocksize", [9_973, "0.1 MiB", "64 MiB", None])
 def test_each_record_comes_once_and_in_order_however_files_are_cut(blocksize: Any) -> None:
     bag = chatcodec_dask.read_ndjson([str(RESPONSES), str(DELTAS)], blocksize=blocksize)
     assert bag.map(encoded).compute() == in_order(RECORDS)
@@ -91,37 +113,71 @@ def test_estimates_are_those_of_the_command_too(
     assert msgspec.json.encode(report).decode() == call(capfd, "stats", "--json", path).out.strip()
 
 
-class Killer(WorkerPlugin):
-    """Kills the first worker that has done a task, and what it had done with it."""
-
-    def __init__(self, victims: Path) -> None:
-        self.victims = victims
-
-    def transition(self, key: object, start: str, finish: str, **_: object) -> None:
-        """Look at what a task has become."""
-        if finish == "memory":
-            try:
-                os.mkdir(self.victims)  # noqa: PTH102  # one process alone can make it
-            except FileExistsError:
-                return
-            os.kill(os.getpid(), signal.SIGKILL)
+# Lines of any length, good, bad and blank, some with a byte order mark: a block can begin anywhere in them.
+LINES = st.lists(
+    st.one_of(
+        st.sampled_from([b"", b"\r", GOOD, BAD, BOM + GOOD, BOM, b"{", GOOD + b"\r", BAD + b"\r", b"\xe2\x80\xa8"]),
+        st.integers(1, 40).map(lambda length: b'{"sessionId":"%b"}' % (b"x" * length)),
+    ),
+    max_size=6,
+)
 
 
-@pytest.mark.parametrize("what", ["records", "stats"])
-def test_no_record_is_lost_or_doubled_when_a_worker_is_killed(client: Client, tmp_path: Path, what: str) -> None:
-    victims = tmp_path / "victims"
-    client.register_plugin(Killer(victims), name="killer")
+@settings(max_examples=80)
+@given(lines=LINES, ended=st.booleans(), blocksize=st.integers(1, 90))
+def test_partitions_give_what_the_whole_file_gives(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], ended: bool, blocksize: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.ndjson"
+    path.write_bytes(b"\n".join(lines) + b"\n" * ended)
+    records, bad, cut = whole(path.read_bytes())
+    found: list[RecordError] = []
+    bag = chatcodec_dask.read_ndjson(str(path), ChatCompletionResponse, blocksize, found.append)
+    if cut is None:
+        assert bag.compute(scheduler="sync") == records
+        assert sorted(map(place, found)) == sorted((str(path), *place(error)[1:]) for error in bad)
+    else:
+        with pytest.raises(StreamError) as caught:
+            bag.compute(scheduler="sync")
+        assert place(caught.value) == (str(path), *place(cut)[1:])
+    report = chatcodec_dask.stats(str(path), blocksize).compute(scheduler="sync")
+    assert (report.records, report.bad) == (len(records), len(bad) + (cut is not None))
+
+
+def whole(text: bytes) -> tuple[list[ChatCompletionResponse], list[RecordError], StreamError | None]:
+    """Return the records of `text`, its bad records, and the error of its end."""
+    bad: list[RecordError] = []
+    decoder = ndjson.StreamDecoder(on_error=bad.append)
+    records = decoder.feed(text)
     try:
-        if what == "records":
-            found = chatcodec_dask.read_ndjson([str(RESPONSES), str(DELTAS)], blocksize="7 kB").map(encoded)
-            assert found.compute() == in_order(RECORDS)
-        else:
-            report = chatcodec_dask.stats([str(RESPONSES), str(DELTAS)], "7 kB").compute()
-            assert (report.records, report.bad, report.cost.count) == (707, 0, 75 + 13)
-        assert victims.exists()
-    finally:
-        client.unregister_worker_plugin("killer")
-        client.wait_for_workers(2, timeout=30)
+        return records + decoder.finish(), bad, None
+    except StreamError as cut:
+        return records, bad, cut
+
+
+def place(error: RecordError) -> tuple[Any, ...]:
+    return error.path, error.offset, error.kind, error.unit, error.reason, error.data
+
+
+def test_a_byte_order_mark_is_skipped_where_the_file_starts_and_nowhere_else(tmp_path: Path) -> None:
+    path = written(tmp_path / "marked.ndjson", BOM + GOOD, *[BOM + GOOD, GOOD] * 3)
+    for blocksize in (1, 2, 3, 40, None):
+        report = chatcodec_dask.stats(str(path), blocksize).compute(scheduler="sync")
+        assert (report.records, report.bad) == (4, 3)
+
+
+def test_lines_longer_than_blocks_and_chunks_are_whole(tmp_path: Path) -> None:
+    path = written(tmp_path / "long.ndjson", GOOD, b'{"sessionId":"%b"}' % (b"x" * 500_000), GOOD)
+    bag = chatcodec_dask.read_ndjson(str(path), ChatCompletionResponse, 10_000)
+    assert [len(record.session_id or "") for record in bag.compute(scheduler="sync")] == [0, 500_000, 0]
+
+
+@pytest.mark.usefixtures("client")
+@SCHEDULERS
+def test_empty_files_are_no_records(tmp_path: Path, scheduler: str | None) -> None:
+    path = str(written(tmp_path / "empty.ndjson"))
+    assert chatcodec_dask.read_ndjson(path).compute(scheduler=scheduler) == []
+    assert chatcodec_dask.stats(path).compute(scheduler=scheduler).records == 0
 
 
 @pytest.fixture
@@ -130,16 +186,31 @@ def mixed(tmp_path: Path) -> str:
     return str(written(tmp_path / "mixed.ndjson", *[GOOD, BAD, b"", GOOD] * 50))
 
 
-# What runs in workers runs here too, where its coverage is measured.
-SCHEDULERS = pytest.mark.parametrize("scheduler", [None, "sync"])
-
-
 @pytest.mark.usefixtures("client")
 @SCHEDULERS
-def test_a_bad_record_raises_its_error(mixed: str, scheduler: str | None) -> None:
-    with pytest.raises(RecordError, match="line 2 at offset 28") as caught:
-        chatcodec_dask.read_ndjson(mixed).compute(scheduler=scheduler)
-    assert (caught.value.reason, caught.value.data, caught.value.records) == (REASON, BAD, [])
+@pytest.mark.parametrize("blocksize", [300, None])
+def test_a_bad_record_raises_its_error_with_its_place(mixed: str, scheduler: str | None, blocksize: int | None) -> None:
+    with pytest.raises(RecordError, match=f"^{mixed} at offset 28, line 2 of its partition: ") as caught:
+        chatcodec_dask.read_ndjson(mixed, blocksize=blocksize).to_delayed()[0].compute(scheduler=scheduler)
+    assert place(caught.value) == (mixed, 28, "invalid", "line", REASON, BAD)
+    assert caught.value.records == []
+
+
+def test_an_index_counts_in_its_partition(tmp_path: Path) -> None:
+    path = written(tmp_path / "even.ndjson", GOOD, GOOD, GOOD, BAD.ljust(len(GOOD)))
+    for blocksize, index in (None, 4), (2 * len(GOOD) + 2, 2), (1, 1):
+        with pytest.raises(RecordError) as caught:
+            chatcodec_dask.read_ndjson(str(path), blocksize=blocksize).compute(scheduler="sync")
+        assert (caught.value.index, caught.value.offset) == (index, 3 * len(GOOD) + 3)
+
+
+def test_an_error_has_the_codecs_as_its_cause(mixed: str) -> None:
+    causes = []
+    chatcodec_dask.read_ndjson(mixed, on_error=lambda error: causes.append(error.__cause__)).compute(scheduler="sync")
+    assert [type(cause) for cause in causes] == [msgspec.ValidationError] * 50
+    with pytest.raises(RecordError) as caught:
+        chatcodec_dask.read_ndjson(mixed).compute(scheduler="sync")
+    assert type(caught.value.__cause__) is msgspec.ValidationError
 
 
 class Log:
@@ -164,29 +235,24 @@ class Log:
 
 @pytest.mark.usefixtures("client")
 @SCHEDULERS
-def test_or_on_error_is_told_in_the_worker(tmp_path: Path, mixed: str, scheduler: str | None) -> None:
+def test_on_error_is_called_in_the_worker(tmp_path: Path, mixed: str, scheduler: str | None) -> None:
     log = Log(tmp_path / "log")
     bag = chatcodec_dask.read_ndjson(mixed, ChatCompletionResponse, "1 kB", on_error=log)
     assert bag.compute(scheduler=scheduler) == [ChatCompletionResponse(cost=1.5)] * 100
-    told = sorted((error.index, error.offset, error.reason, error.data) for error in log.read())
-    assert len(told) == 50
-    assert told == sorted(
-        (error.index, error.offset, REASON, BAD)
-        for partition in blocks(mixed, "1 kB")
-        for error in bad_lines(partition)
-    )
+    period = len(GOOD + BAD + GOOD) + 4
+    assert sorted(map(place, log.read())) == [
+        (mixed, 28 + period * number, "invalid", "line", REASON, BAD) for number in range(50)
+    ]
 
 
-def blocks(path: str, blocksize: str) -> list[bytes]:
-    read: Any = read_bytes
-    _, (found,) = read(path, delimiter=b"\n", blocksize=blocksize, sample=False)
-    return [block.compute(scheduler="sync") for block in found]
+def test_an_error_that_on_error_raises_again_is_not_moved_twice(mixed: str) -> None:
+    def again(error: RecordError) -> None:
+        if error.offset > 1000:
+            raise error
 
-
-def bad_lines(partition: bytes) -> list[RecordError]:
-    errors: list[RecordError] = []
-    ndjson.StreamDecoder(on_error=errors.append).feed(partition)
-    return errors
+    with pytest.raises(RecordError) as caught:
+        chatcodec_dask.read_ndjson(mixed, blocksize=700, on_error=again).compute(scheduler="sync")
+    assert Path(mixed).read_bytes()[caught.value.offset :].startswith(BAD)
 
 
 @pytest.mark.usefixtures("client")
@@ -195,57 +261,346 @@ def test_stats_count_bad_records(mixed: str) -> None:
     assert (report.records, report.bad) == (100, 50)
 
 
-@pytest.mark.usefixtures("client")
-def test_a_byte_order_mark_is_skipped_where_the_file_starts_and_nowhere_else(tmp_path: Path) -> None:
-    path = written(tmp_path / "marked.ndjson", BOM + GOOD, *[BOM + GOOD, GOOD] * 20)
-    for blocksize in (40, 100, None):
-        report = chatcodec_dask.stats(str(path), blocksize).compute()
-        assert (report.records, report.bad) == (21, 20)
-
-
-@pytest.mark.usefixtures("client")
-def test_lines_longer_than_blocks_are_whole(tmp_path: Path) -> None:
-    path = written(tmp_path / "long.ndjson", GOOD, b'{"sessionId":"%b"}' % (b"x" * 5000), GOOD)
-    bag = chatcodec_dask.read_ndjson(str(path), ChatCompletionResponse, 100)
-    assert [len(record.session_id or "") for record in bag.compute()] == [0, 5000, 0]
-
-
-@pytest.mark.usefixtures("client")
-def test_empty_files_are_no_records(tmp_path: Path) -> None:
-    path = str(written(tmp_path / "empty.ndjson"))
-    for scheduler in (None, "sync"):
-        assert chatcodec_dask.read_ndjson(path).compute(scheduler=scheduler) == []
-        assert chatcodec_dask.stats(path).compute(scheduler=scheduler).records == 0
-
-
-@pytest.mark.usefixtures("client")
 def test_a_last_line_needs_no_end(tmp_path: Path) -> None:
     path = tmp_path / "open.ndjson"
     path.write_bytes(GOOD + b"\n" + GOOD)
-    assert chatcodec_dask.read_ndjson(str(path)).count().compute() == 2
-    assert chatcodec_dask.stats(str(path)).compute().records == 2
+    assert chatcodec_dask.read_ndjson(str(path)).count().compute(scheduler="sync") == 2
+    assert chatcodec_dask.stats(str(path)).compute(scheduler="sync").records == 2
 
 
 @pytest.mark.usefixtures("client")
-def test_compressed_files_are_read_whole(tmp_path: Path) -> None:
-    path = tmp_path / "deltas.ndjson.gz"
-    path.write_bytes(gzip.compress(DELTAS.read_bytes()))
+@SCHEDULERS
+def test_a_last_line_that_is_cut_breaks_off_reading_and_counts_as_bad(tmp_path: Path, scheduler: str | None) -> None:
+    path = tmp_path / "cut.ndjson"
+    path.write_bytes(GOOD + b"\n" + BAD + b"\n" + GOOD[:9])
+    bag = chatcodec_dask.read_ndjson(str(path), blocksize=28, on_error=print)
+    with pytest.raises(StreamError) as caught:
+        bag.compute(scheduler=scheduler)
+    error = caught.value
+    assert (error.kind, error.path, error.offset, error.data) == ("incomplete", str(path), 41, GOOD[:9])
+    assert error.records == []
+    report = chatcodec_dask.stats(str(path), 28).compute(scheduler=scheduler)
+    assert (report.records, report.bad) == (1, 2)
+
+
+@pytest.mark.usefixtures("client")
+@pytest.mark.parametrize("suffix", COMPRESS)
+def test_compressed_files_are_read_whole(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"deltas.ndjson.{suffix}"
+    path.write_bytes(COMPRESS[suffix](DELTAS.read_bytes()))
     assert chatcodec_dask.stats(str(path), None).compute().records == 632
     with pytest.raises(ValueError, match="blocksize=None"):
         chatcodec_dask.stats(str(path))
 
 
-def test_a_name_without_files_is_refused() -> None:
-    with pytest.raises(OSError, match="resolved to no files"):
-        chatcodec_dask.read_ndjson("/nowhere/*.ndjson")
+def test_a_compressed_file_may_have_many_members(tmp_path: Path) -> None:
+    for suffix, compress in COMPRESS.items():
+        (tmp_path / f"a.ndjson.{suffix.upper()}").write_bytes(compress(DELTAS.read_bytes()) * 2)
+    assert chatcodec_dask.stats(str(tmp_path / "*"), None).compute(scheduler="sync").records == 4 * 632
 
 
-def test_any_file_system_of_fsspec_is_read(tmp_path: Path) -> None:
-    archive = tmp_path / "archive.zip"
-    with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("a.ndjson", RESPONSES.read_bytes())
-    options = {"fo": str(archive)}
-    bag = chatcodec_dask.read_ndjson("zip://*.ndjson", storage_options=options)
-    assert bag.count().compute(scheduler="sync") == 75
-    report = chatcodec_dask.stats("zip://*.ndjson", storage_options=options)
-    assert report.compute(scheduler="sync").records == 75
+@pytest.mark.parametrize("suffix", COMPRESS)
+def test_an_offset_counts_decompressed_bytes(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"bad.ndjson.{suffix}"
+    path.write_bytes(COMPRESS[suffix]((GOOD + b"\n") * 9_000 + BAD))
+    with pytest.raises(RecordError) as caught:
+        chatcodec_dask.read_ndjson(str(path), blocksize=None).compute(scheduler="sync")
+    assert (caught.value.path, caught.value.offset, caught.value.index) == (str(path), 9_000 * 28, 9_001)
+
+
+@pytest.mark.usefixtures("client")
+@SCHEDULERS
+@pytest.mark.parametrize("suffix", COMPRESS)
+def test_a_compressed_file_that_is_cut_is_reported_with_what_was_readable(
+    tmp_path: Path, suffix: str, scheduler: str | None
+) -> None:
+    path = tmp_path / f"cut.ndjson.{suffix}"
+    text = varied(tmp_path / "varied.ndjson").read_bytes()
+    compressed = COMPRESS[suffix](text)
+    path.write_bytes(compressed[: len(compressed) // 2])
+    with pytest.raises(StreamError) as caught:
+        chatcodec_dask.read_ndjson(str(path), blocksize=None, on_error=print).compute(scheduler=scheduler)
+    error = caught.value
+    assert (error.kind, error.path, error.reason) == ("incomplete", str(path), "the compressed file ends early")
+    report = chatcodec_dask.stats(str(path), None).compute(scheduler=scheduler)
+    assert report.bad == 1
+    assert report.records == text[: error.offset].count(b"\n") == error.index - 1
+    # Some is lost in the buffers of the decompressor.
+    assert len(text) * 0.4 < error.offset < len(text) * 0.6
+
+
+def test_all_that_was_readable_before_a_cut_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "cut.ndjson.gz"
+    path.write_bytes(gzip.compress(DELTAS.read_bytes())[:-1])
+    report = chatcodec_dask.stats(str(path), None).compute(scheduler="sync")
+    assert (report.records, report.bad) == (632, 1)
+    with pytest.raises(StreamError) as caught:
+        chatcodec_dask.read_ndjson(str(path), blocksize=None).compute(scheduler="sync")
+    assert (caught.value.index, caught.value.offset) == (633, DELTAS.stat().st_size)
+
+
+@pytest.mark.parametrize("suffix", COMPRESS)
+def test_no_cut_of_a_compressed_file_passes_unseen(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"cut.ndjson.{suffix}"
+    compressed = COMPRESS[suffix](GOOD + b"\n" + GOOD)
+    for length in range(2, len(compressed)):  # one byte is no gzip file
+        path.write_bytes(compressed[:length])
+        with pytest.raises(StreamError, match="ends early"):
+            chatcodec_dask.read_ndjson(str(path), blocksize=None, on_error=print).compute(scheduler="sync")
+        report = chatcodec_dask.stats(str(path), None).compute(scheduler="sync")
+        assert report.bad == 1
+
+
+@pytest.mark.parametrize("suffix", [*COMPRESS, "bz2"])
+def test_an_empty_file_is_a_cut_compressed_one(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"empty.ndjson.{suffix}"
+    path.touch()
+    with pytest.raises(StreamError, match="ends early") as caught:
+        chatcodec_dask.read_ndjson(str(path), blocksize=None).compute(scheduler="sync")
+    assert (caught.value.index, caught.value.offset) == (1, 0)
+
+
+@pytest.mark.parametrize("suffix", COMPRESS)
+@pytest.mark.parametrize("garbage", ["before", "after"])
+def test_a_damaged_file_is_named(tmp_path: Path, suffix: str, garbage: str) -> None:
+    path = tmp_path / f"damaged.ndjson.{suffix}"
+    good = COMPRESS[suffix](GOOD + b"\n")
+    path.write_bytes(b"garbage, " + good if garbage == "before" else good + b"garbage, and more of it")
+    for result in (
+        chatcodec_dask.read_ndjson(str(path), blocksize=None, on_error=print),
+        chatcodec_dask.stats(str(path), None),
+    ):
+        with pytest.raises(OSError, match=f"^{path} cannot be read: "):
+            result.compute(scheduler="sync")
+
+
+def test_a_file_that_has_become_shorter_is_an_error(mixed: str) -> None:
+    report = chatcodec_dask.stats(mixed, "1 kB")
+    os.truncate(mixed, 2000)
+    with pytest.raises(OSError, match=f"^{mixed} has become shorter"):
+        report.compute(scheduler="sync")
+
+
+def test_a_last_line_that_has_become_longer_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "growing.ndjson"
+    path.write_bytes(GOOD + b"\n" + GOOD[:9])
+    bag = chatcodec_dask.read_ndjson(str(path), ChatCompletionResponse)
+    with path.open("ab") as file:
+        file.write(GOOD[9:] + b"\n" + GOOD + b"\n")
+    assert bag.compute(scheduler="sync") == [ChatCompletionResponse(cost=1.5)] * 2
+
+
+@pytest.mark.parametrize("urlpath", ["/nowhere/*.ndjson", "/nowhere/a.ndjson", ["/nowhere/a.ndjson"]])
+def test_a_name_without_files_is_an_error(urlpath: str | list[str]) -> None:
+    with pytest.raises(FileNotFoundError, match="/nowhere/"):
+        chatcodec_dask.read_ndjson(urlpath)
+
+
+def test_a_pattern_without_files_is_an_error_among_others_too(mixed: str, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        chatcodec_dask.stats([mixed, str(tmp_path / "nothing*")])
+
+
+def test_arguments_that_name_nothing_are_rejected(mixed: str) -> None:
+    with pytest.raises(ValueError, match="no path"):
+        chatcodec_dask.stats([])
+    with pytest.raises(ValueError, match="blocksize is '0 MiB'"):
+        chatcodec_dask.read_ndjson(mixed, blocksize="0 MiB")
+
+
+def test_patterns_match_files_and_no_directories(tmp_path: Path) -> None:
+    (tmp_path / "c.ndjson").mkdir()
+    written(tmp_path / "b.ndjson", b'{"cost":2}')
+    written(tmp_path / "a.ndjson", b'{"cost":1}')
+    bag = chatcodec_dask.read_ndjson(str(tmp_path / "*.ndjson"))
+    assert bag.map(lambda record: record.cost).compute(scheduler="sync") == [1.0, 2.0]
+
+
+class Server:
+    """An S3 server, in front of which requests can fail."""
+
+    def __init__(self) -> None:
+        self.s3: Application = DomainDispatcherApplication(create_backend_app)
+        self.fault: Callable[[int], str | None] = lambda _: None
+        self.numbers = count()
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request, or fail it."""
+        reading = environ["REQUEST_METHOD"] == "GET"
+        fault = self.fault(next(self.numbers)) if reading else None
+        if fault == "500":
+            return Response("<Error><Code>InternalError</Code></Error>", 500)(environ, start_response)
+        body = b"".join(self.s3(environ, start_response))
+        return [body[: len(body) // 2] if fault == "cut" else body]
+
+    def failing(self, fault: Callable[[int], str | None]) -> None:
+        """Fail requests from now on, whose numbers start at 0."""
+        self.numbers = count()
+        self.fault = fault
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[Server, dict[str, Any]]]:
+    """An S3 server with the sample in the bucket `logs`, and what fsspec needs to reach it."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    application = Server()
+    http = make_server("127.0.0.1", 0, application, threaded=True)
+    thread = threading.Thread(target=http.serve_forever)
+    thread.start()
+    options = {"key": "key", "secret": "secret", "endpoint_url": f"http://127.0.0.1:{http.server_port}"}
+    files = fsspec.filesystem("s3", **options)
+    files.mkdir("logs")
+    for path in RESPONSES, DELTAS:
+        files.pipe(f"logs/sample/{path.name}", path.read_bytes())
+    yield application, options
+    http.shutdown()
+    thread.join()
+    http.server_close()
+
+
+@pytest.fixture
+def s3(server: tuple[Server, dict[str, Any]]) -> Iterator[tuple[Server, dict[str, Any]]]:
+    """The server, which fails at nothing before and after a test."""
+    yield server
+    server[0].failing(lambda _: None)
+
+
+SAMPLE = ["s3://logs/sample/responses.ndjson", "s3://logs/sample/deltas.ndjson"]
+
+
+def check_whole_sample(options: dict[str, Any], blocksize: Any, scheduler: str | None = None) -> None:
+    bag = chatcodec_dask.read_ndjson(SAMPLE, blocksize=blocksize, storage_options=options)
+    assert bag.map(encoded).compute(scheduler=scheduler) == in_order(RECORDS)
+
+
+@pytest.mark.usefixtures("client")
+@pytest.mark.parametrize("blocksize", [29_973, "0.1 MiB", None])
+def test_objects_that_do_not_divide_evenly_are_read_once(s3: tuple[Server, dict[str, Any]], blocksize: Any) -> None:
+    check_whole_sample(s3[1], blocksize)
+
+
+@pytest.mark.usefixtures("client")
+@pytest.mark.parametrize("fault", ["500", "cut"])
+def test_requests_that_fail_now_and_then_are_sent_again(s3: tuple[Server, dict[str, Any]], fault: str) -> None:
+    server, options = s3
+    failed = []
+
+    def every_fifth(number: int) -> str | None:
+        if number % 5 == 4:
+            failed.append(number)
+            return fault
+        return None
+
+    server.failing(every_fifth)
+    check_whole_sample(options, "40 kB")
+    assert failed
+
+
+def test_a_request_that_keeps_failing_is_an_error(s3: tuple[Server, dict[str, Any]]) -> None:
+    server, options = s3
+    report = chatcodec_dask.stats(
+        SAMPLE, storage_options={**options, "config_kwargs": {"retries": {"total_max_attempts": 1}}}
+    )
+    server.failing(lambda _: "500")
+    with pytest.raises(OSError, match="InternalError"):
+        report.compute(scheduler="sync")
+
+
+@pytest.mark.parametrize("what", ["records", "stats"])
+def test_no_record_is_lost_or_doubled_when_a_worker_is_killed(
+    client: Client, s3: tuple[Server, dict[str, Any]], what: str
+) -> None:
+    server, options = s3
+    victim = min(processes(client))
+
+    def kill(number: int) -> str | None:
+        if number == 3:
+            os.kill(victim, signal.SIGKILL)
+        return None
+
+    server.failing(kill)
+    if what == "records":
+        check_whole_sample(options, "20 kB")
+    else:
+        report = chatcodec_dask.stats(SAMPLE, "20 kB", options).compute()
+        assert (report.records, report.bad, report.cost.count) == (707, 0, 75 + 13)
+    client.wait_for_workers(2, timeout=30)
+    assert victim not in processes(client)
+
+
+def processes(client: Client) -> list[int]:
+    run: Any = client.run
+    return list(run(os.getpid).values())
+
+
+def test_objects_are_read_as_they_are_when_asked_for(s3: tuple[Server, dict[str, Any]]) -> None:
+    files = fsspec.filesystem("s3", **s3[1])
+    other = fsspec.filesystem("s3", **s3[1], skip_instance_cache=True)
+    for records in 3, 5:
+        other.pipe(f"logs/growing/{records}.ndjson", (GOOD + b"\n") * records)
+        report = chatcodec_dask.stats("s3://logs/growing/*", storage_options=s3[1])
+        assert report.compute(scheduler="sync").records == sum(range(3, records + 1, 2))
+    files.rm("logs/growing", recursive=True)
+
+
+@pytest.fixture(params=["disk", "memory", "zip", "zip in a chain", "cache", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, dict[str, Any]]:
+    """A pattern of two files, the second of which has a bad record, and what fsspec needs to reach them."""
+    files = {"a.ndjson": GOOD + b"\n", "b.ndjson": (GOOD + b"\n") * 7 + BAD + b"\n" + GOOD}
+    for name, data in files.items():
+        tmp_path.joinpath(name).write_bytes(data)
+    if request.param == "disk":
+        return str(tmp_path / "*.ndjson"), {}
+    if request.param == "cache":
+        return f"simplecache::file://{tmp_path}/*.ndjson", {}
+    if request.param == "memory":
+        fsspec.filesystem("memory").pipe({f"/logs/{name}": data for name, data in files.items()})
+        return "memory://logs/*.ndjson", {}
+    if request.param == "s3":
+        _, options = request.getfixturevalue("s3")
+        fsspec.filesystem("s3", **options).pipe({f"logs/two/{name}": data for name, data in files.items()})
+        return "s3://logs/two/*.ndjson", options
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    if request.param == "zip":
+        return "zip://*.ndjson", {"fo": str(tmp_path / "archive.zip")}
+    return f"zip://*.ndjson::file://{tmp_path}/archive.zip", {}
+
+
+@pytest.mark.parametrize("blocksize", [30, "64 MiB", None])
+def test_any_file_can_be_opened_again_where_its_error_is(store: tuple[str, dict[str, Any]], blocksize: Any) -> None:
+    urlpath, options = store
+    assert chatcodec_dask.stats(urlpath, blocksize, options).compute(scheduler="sync").records == 9
+    with pytest.raises(RecordError) as caught:
+        chatcodec_dask.read_ndjson(urlpath, blocksize=blocksize, storage_options=options).compute(scheduler="sync")
+    assert caught.value.path is not None
+    opened: Any = fsspec.open(caught.value.path, **options)
+    with opened as file:
+        file.seek(caught.value.offset)
+        assert file.readline() == BAD + b"\n"
+
+
+def test_each_url_of_a_list_is_looked_up_in_its_own_archive(tmp_path: Path) -> None:
+    for name in "ab":
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
+            archive.writestr("log.ndjson", b'{"sessionId":"%b"}\n' % name.encode())
+    bag = chatcodec_dask.read_ndjson([f"zip://log.ndjson::{tmp_path}/{name}.zip" for name in "ab"])
+    assert bag.map(lambda record: record.session_id).compute(scheduler="sync") == ["a", "b"]
+
+
+def test_a_file_of_unknown_size_is_one_partition() -> None:
+    def log(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return iter([GOOD + b"\n"] * 100)
+
+    http = make_server("127.0.0.1", 0, log, threaded=True)
+    thread = threading.Thread(target=http.serve_forever)
+    thread.start()
+    try:
+        bag = chatcodec_dask.read_ndjson(f"http://127.0.0.1:{http.server_port}/log", blocksize=100)
+        assert (bag.npartitions, bag.count().compute(scheduler="sync")) == (1, 100)
+    finally:
+        http.shutdown()
+        thread.join()
+        http.server_close()
