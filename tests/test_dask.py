@@ -261,6 +261,19 @@ def test_stats_count_bad_records(mixed: str) -> None:
     assert (report.records, report.bad) == (100, 50)
 
 
+def test_stats_count_the_errors_of_providers_apart(tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "failed.ndjson",
+        GOOD,
+        b'{"error":{"message":"overloaded"}}',
+        b'{"error":null,"cost":2}',
+        b'{"error":"overloaded","cost":5}',
+        b'{"error":{"code":1},"cost":"x"}',
+    )
+    report = chatcodec_dask.stats(str(path)).compute(scheduler="sync")
+    assert (report.records, report.errors, report.bad, report.cost.total) == (2, 2, 1, 3.5)
+
+
 def test_a_last_line_needs_no_end(tmp_path: Path) -> None:
     path = tmp_path / "open.ndjson"
     path.write_bytes(GOOD + b"\n" + GOOD)
