@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -13,19 +13,16 @@ if TYPE_CHECKING:
 
     from msgspec import Raw, Struct
     from typing_extensions import Buffer, Unpack
-    from typing_extensions import TypeVar as TypeVarWithDefault
 
+    from ._decoder import R
     from ._errors import RecordError
-    from ._patches import Changes
-    from ._record import ChatCompletionResponse, Envelope
-    from ._sources import AsyncSource, Source
+    from ._iterate import AsyncSource, Source
+    from ._patch import Changes, E
 
-    R = TypeVarWithDefault("R", default=ChatCompletionResponse)
     OnError: TypeAlias = Callable[[RecordError], object] | None
     Item: TypeAlias = Struct | Raw | bytes | bytearray | memoryview
 
 T = TypeVar("T")
-E = TypeVar("E", bound="Envelope")
 
 
 class Decoder(Protocol[T]):
@@ -107,33 +104,14 @@ class Framing(Protocol):
         """Iterate over one chunk per item, and `END`."""
         ...
 
-    @overload
     def stamp(
         self,
         messages: Iterable[Buffer],
+        type: type[E] = ...,
         *,
         on_error: OnError = ...,
         extra: Mapping[str, Any] | None = ...,
         **changes: Unpack[Changes],
-    ) -> tuple[list[Envelope], bytes]: ...
-    @overload
-    def stamp(
-        self,
-        messages: Iterable[Buffer],
-        type: type[E],
-        *,
-        on_error: OnError = ...,
-        extra: Mapping[str, Any] | None = ...,
-        **changes: Unpack[Changes],
-    ) -> tuple[list[E], bytes]: ...
-    def stamp(
-        self,
-        messages: Iterable[Buffer],
-        type: Any = ...,
-        *,
-        on_error: OnError = ...,
-        extra: Mapping[str, Any] | None = ...,
-        **changes: Unpack[Changes],
-    ) -> tuple[list[Any], bytes]:
+    ) -> tuple[list[E], bytes]:
         """Return what each message held, and the messages framed, with the same fields set in all of them."""
         ...
