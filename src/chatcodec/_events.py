@@ -1,14 +1,14 @@
-r"""Server-sent events as text: where they end, and what they hold (WHATWG HTML standard, section 9.2)."""
+r"""Server-sent events as text: where they end, what they hold, how they are written (WHATWG HTML standard, 9.2)."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from io import BytesIO
+from itertools import count
+from typing import Any
 
-from ._writers import BLANK
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from . import json
+from ._writers import BLANK, encode_lines, encode_plain, encoded, not_encoded
 
 DONE = b"[DONE]"
 LINE_ENDS = (b"\n", b"\r")
@@ -16,6 +16,7 @@ LINE_ENDS = (b"\n", b"\r")
 EVENT_END = re.compile(rb"(?:\n(?=[\r\n])|\r(?=\r))(?:\r\n?|\n)")
 
 _LF, _CR = b"\n\r"
+_LINE_BREAK = re.compile(rb"\r\n?|\n")
 # The fields of an event stream beside data, and the name that a comment has.
 _KNOWN_FIELDS = (b"event", b"id", b"retry", b"")
 
@@ -23,21 +24,22 @@ _KNOWN_FIELDS = (b"event", b"id", b"retry", b"")
 def last_end(data: bytes | bytearray, start: int, stop: int) -> int:
     """Return where the last event that ends in `data[start:stop]` ends; 0 if none does."""
     found = -1
-    if data.find(b"\r", start, data.find(b"\n", start, stop)) >= 0:
-        found = data.rfind(b"\n\r", start, stop)  # first, as there may be no other pair in all the data
-    found = max(found, data.rfind(b"\n\n", max(found, start), stop))
-    if data.find(b"\r", max(found + 1, start), stop) >= 0:
-        found = max(found, data.rfind(b"\n\r", max(found, start), stop), data.rfind(b"\r\r", max(found, start), stop))
+    if data.find(b"\r", start, data.find(b"\n", start, stop)) < 0:
+        found = data.rfind(b"\n\n", start, stop)
+        # After it there is mostly no other line end.
+        if data.find(b"\r", max(start, found), stop) < 0:
+            return found + 2 if found >= 0 else 0
+    for pair in (b"\n\r", b"\n\n", b"\r\r"):
+        found = max(found, data.rfind(pair, max(found, start), stop))
     if found < 0:
         return 0
     return found + (3 if data[found + 1 : found + 3] == b"\r\n" else 2)
 
 
-def split(run: bytes) -> tuple[list[bytes], Sequence[int], int]:
+def split(run: bytes) -> tuple[list[bytes], list[int], bool]:
     """Split a run of whole events, up to one that only the exact path can take.
 
-    Return the data of those that have some, the number of each among all, from 0, and how many they are. Where it
-    stopped at an event, that one's number comes last.
+    Return the data of those that have some, the numbers, from 0, of those that have none, and whether these are all.
     """
     end = b"\r\n\r\n" if run.endswith(b"\r\n\r\n") else b"\n\n"
     if run.startswith(b"data: "):
@@ -45,38 +47,36 @@ def split(run: bytes) -> tuple[list[bytes], Sequence[int], int]:
         messages = run[6 : -len(end)].split(end + b"data: ")
         text = b"".join(messages)
         if _LF not in text and _CR not in text:
-            return messages, range(len(messages)), len(messages)
-    if end == b"\n\n" and _CR in run:
-        return [], (0,), 0
+            return messages, [], True
+    crlf = _CR in run
+    if crlf and end == b"\n\n":
+        return [], [], False
     messages = []
-    numbers = []
+    idle: list[int] = []
     # Lines beside data. Few of them differ, as types do, so that few have to be parsed.
     known = {b""}
-    number = 0
-    for number, event in enumerate(run[: -len(end)].split(end)):
-        if not event or event[-1:] == b"\r":
-            break
+    for event in run[: -len(end)].split(end):
         before, colon, value = event.partition(b"data:")
-        if not colon:
-            if event not in known and not _is_keep_alive(event):
-                break
-            known.add(event)
-            continue
         message, newline, after = value.partition(b"\n")
         if newline:
-            message = message.removesuffix(b"\r")
             after += b"\n"
+        if crlf:
+            message = message.removesuffix(b"\r") if newline else message
+            if event[-1:] == b"\r" or _CR in message:
+                break
+        if not colon:
+            if not _is_keep_alive(event):
+                break
+            idle.append(len(messages) + len(idle))
+            continue
         if before not in known or after not in known:
             if not (_is_ignored(before) and _is_ignored(after)):
                 break
             known |= {before, after}
-        if _CR in message:
-            break
         messages.append(message.removeprefix(b" "))
-        numbers.append(number)
     else:
-        return messages, numbers, number + 1
-    return messages, [*numbers, number], number
+        return messages, idle, True
+    return messages, idle, False
 
 
 def size_of(run: bytes, events: int) -> int:
@@ -123,3 +123,33 @@ def parse(event: bytes) -> tuple[bytes, list[bytes], bool]:
         elif name not in _KNOWN_FIELDS:
             foreign = True
     return kind, data, foreign
+
+
+def encode_events(items: list[Any], first: int) -> bytes:
+    """Encode records and messages as events; `first` is the number of the first."""
+    rows = encode_plain(items, _rows)
+    if rows is None or len(rows) != len(items):
+        rows = [*map(_data, encoded(items, json.encode, first), count(first))]
+    if not rows:
+        return b""
+    rows[0] = b"data: " + rows[0]
+    rows[-1] += b"\n"
+    return b"\ndata: ".join(rows)
+
+
+def _rows(records: list[Any]) -> list[bytes]:
+    """Return the line of each of the plain `records`; not one for each, if a view in one has brought line breaks."""
+    lines = encode_lines(records)
+    return [] if b"\r" in lines else [*BytesIO(lines)]
+
+
+def _data(message: bytes, number: int) -> bytes:
+    """Return what follows the first ``data:`` of the event that holds `message`, but for its blank line."""
+    visible = message.strip(BLANK)
+    if not visible:
+        raise not_encoded(number, "a blank message is no record")
+    if visible == DONE:
+        raise not_encoded(number, "[DONE] would end the stream")
+    if b"\n" in message or b"\r" in message:
+        message = _LINE_BREAK.sub(b"\ndata: ", message)
+    return message + b"\n"

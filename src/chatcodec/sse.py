@@ -23,17 +23,14 @@ servers end in ``data: [DONE]`` without a blank line. An event that was cut does
 
 from __future__ import annotations
 
-import re
-from io import BytesIO
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from . import _decoder, _iterate, json
+from . import _decoder, _iterate
 from ._decoder import T, detached
-from ._events import DONE, EVENT_END, LINE_ENDS, count_records, last_end, parse, size_of, split
+from ._events import DONE, EVENT_END, LINE_ENDS, count_records, encode_events, last_end, parse, size_of, split
 from ._patch import JSON, on_one_line
 from ._record import ChatCompletionResponse, Envelope
-from ._writers import BLANK, Item, Message, aiterate, encode_lines, encode_plain, encoded, iterate, listed, not_encoded
+from ._writers import BLANK, Item, Message, aiterate, iterate, listed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -131,18 +128,19 @@ class StreamDecoder(_decoder.TextDecoder[T]):
             self._pass_byte_order_mark()
         buffer, start = self._buffer, self._pos
         stop = start + self._run_bytes
-        end = last_end(buffer, max(start, self._searched - 1), stop)
+        searched = self._searched - 1
+        end = last_end(buffer, max(start, searched), stop)
         if not end:
             return (len(buffer) >= stop or buffer[start : start + 1] in LINE_ENDS) and self._take_event()
         run = bytes(buffer[start:end])
-        messages, numbers, events = split(run)
+        messages, idle, whole = split(run)
         records: list[Any] = self._records
         before = len(records)
         failure = None
         if self._decode is bytes:
             stripped = [*map(bytes.strip, messages)]
             if DONE in stripped or not all(stripped):
-                messages = messages[: count_records(messages)]
+                messages, whole = messages[: count_records(messages)], False
             records += messages
         else:
             try:
@@ -152,11 +150,13 @@ class StreamDecoder(_decoder.TextDecoder[T]):
         count = len(records) - before
         if count:
             self._missing = self._after_record
-        if count == len(numbers):
-            self._index += events
+        if whole and count == len(messages):
+            self._index += count + len(idle)
             self._move(end)
             return self._continues(stop)
-        self._stop(numbers[count], start + size_of(run, numbers[count]))
+        for number in idle:
+            count += number <= count
+        self._stop(count, start + size_of(run, count))
         return self._take_event(failure)
 
     def _take_event(self, failure: BaseException | None = None) -> bool:
@@ -283,8 +283,6 @@ KEEP_ALIVE: bytes = b":\n\n"
 # What to write after the last record: without it readers take the stream for cut.
 END: bytes = b"data: [DONE]\n\n"
 
-_LINE_BREAK = re.compile(rb"\r\n?|\n")
-
 
 def encode(records: Iterable[Struct | Message]) -> bytes:
     r"""Encode records, or messages that are encoded already, as events. Write `END` after the last.
@@ -303,36 +301,7 @@ def encode(records: Iterable[Struct | Message]) -> bytes:
     >>> encode([ChatCompletionResponse(cost=0.25), b'{\n"cost":1.00}']) + END
     b'data: {"cost":0.25}\n\ndata: {\ndata: "cost":1.00}\n\ndata: [DONE]\n\n'
     """
-    return _encode(records if type(records) is list else listed(records), 1)
-
-
-def _encode(items: list[Any], first: int) -> bytes:
-    rows = encode_plain(items, _rows)
-    if rows is None or len(rows) != len(items):
-        rows = [*map(_data, encoded(items, json.encode, first), count(first))]
-    if not rows:
-        return b""
-    rows[0] = b"data: " + rows[0]
-    rows[-1] += b"\n"
-    return b"\ndata: ".join(rows)
-
-
-def _rows(records: list[Any]) -> list[bytes]:
-    """Return the line of each of the plain `records`; not one for each, if a view in one has brought line breaks."""
-    lines = encode_lines(records)
-    return [] if b"\r" in lines else [*BytesIO(lines)]
-
-
-def _data(message: bytes, number: int) -> bytes:
-    """Return what follows the first ``data:`` of the event that holds `message`, but for its blank line."""
-    visible = message.strip(BLANK)
-    if not visible:
-        raise not_encoded(number, "a blank message is no record")
-    if visible == b"[DONE]":
-        raise not_encoded(number, "[DONE] would end the stream")
-    if b"\n" in message or b"\r" in message:
-        message = _LINE_BREAK.sub(b"\ndata: ", message)
-    return message + b"\n"
+    return encode_events(records if type(records) is list else listed(records), 1)
 
 
 def iter_encode(items: Iterable[Struct | Message | list[Item]]) -> Iterator[bytes]:
@@ -352,7 +321,7 @@ def iter_encode(items: Iterable[Struct | Message | list[Item]]) -> Iterator[byte
     >>> list(iter_encode([ChatCompletionResponse(cost=0.5), [b'1', b'2']]))
     [b'data: {"cost":0.5}\n\n', b'data: 1\n\ndata: 2\n\n', b'data: [DONE]\n\n']
     """
-    return iterate(items, _encode, END)
+    return iterate(items, encode_events, END)
 
 
 def aiter_encode(items: AsyncIterable[Struct | Message | list[Item]]) -> AsyncIterator[bytes]:
@@ -374,7 +343,7 @@ def aiter_encode(items: AsyncIterable[Struct | Message | list[Item]]) -> AsyncIt
     >>> asyncio.run(write(records()))
     [b'data: 1\n\n', b'data: 2\n\ndata: 1\n\n', b'data: [DONE]\n\n']
     """
-    return aiterate(items, _encode, END)
+    return aiterate(items, encode_events, END)
 
 
 def stamp(
