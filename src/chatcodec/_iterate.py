@@ -8,7 +8,7 @@ from io import TextIOBase
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypedDict, TypeVar, Union
 
-from ._errors import RecordError
+from ._errors import RecordError, contiguous
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -110,7 +110,7 @@ class _Feeder(Generic[T]):
 
     def _take(self, chunk: Buffer) -> None:
         # A mutable chunk could change before its last piece is fed.
-        self._chunk = chunk if type(chunk) is bytes else memoryview(chunk).tobytes()
+        self._chunk = chunk if type(chunk) is bytes else contiguous(chunk)
         self._pos = 0
 
     def _next_piece(self) -> list[T] | None:

@@ -10,17 +10,14 @@ spaces, tabs and ``\r`` are keep-alives, and a byte order mark at the very start
 from __future__ import annotations
 
 from io import BytesIO
-from itertools import count, repeat
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from . import _decoder, _iterate, json
+from . import _decoder, _iterate
 from ._decoder import T, detached
-from ._errors import decode_error
 from ._patch import JSON, on_one_line
 from ._record import ChatCompletionResponse, Envelope
-from ._writers import BLANK, Item, Message, aiterate, encode_lines, encode_plain, encoded, iterate, listed, not_encoded
+from ._writers import BLANK, Item, Message, aiterate, encode_json_lines, iterate, listed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -178,10 +175,7 @@ def aiter_decode(
     type: type[R] = ChatCompletionResponse,  # type: ignore[assignment]
     **options: Unpack[Options],
 ) -> AsyncIterator[R]:
-    """Iterate over the records of an object with ``async read(n)``, or of an async iterable of chunks.
-
-    As `iter_decode` otherwise.
-    """
+    """Iterate as `iter_decode` does, over an object with ``async read(n)`` or an async iterable of chunks."""
     return _iterate.arecords(StreamDecoder(type, **options), source)
 
 
@@ -192,8 +186,7 @@ def iter_batches(
 ) -> Iterator[list[R]]:
     r"""Iterate over lists of the records that each chunk completed, none of them empty: one write for many records.
 
-    As `iter_decode` otherwise. A large chunk is decoded in pieces of 16 KiB, so that small records do not trigger
-    garbage collections.
+    As `iter_decode` otherwise. A large chunk is decoded in pieces of 16 KiB, against garbage collections.
 
     >>> [len(batch) for batch in iter_batches([b'{"cost":1}\n{"cost":2}\n{"co', b'st":3}\n'])]
     [2, 1]
@@ -206,10 +199,7 @@ def aiter_batches(
     type: type[R] = ChatCompletionResponse,  # type: ignore[assignment]
     **options: Unpack[Options],
 ) -> AsyncIterator[list[R]]:
-    """Iterate over lists of the records that each chunk completed: no ``await`` for each record.
-
-    As `iter_batches` and `aiter_decode` otherwise.
-    """
+    """Iterate as `iter_batches` does, over the sources of `aiter_decode`: no ``await`` for each record."""
     return _iterate.abatches(StreamDecoder(type, **options), source)
 
 
@@ -237,34 +227,7 @@ def encode(records: Iterable[Struct | Message]) -> bytes:
     >>> encode([ChatCompletionResponse(cost=0.25), b'{"cost":1.00}', b'{\n  "cost": 2.00\n}'])
     b'{"cost":0.25}\n{"cost":1.00}\n{"cost":2.00}\n'
     """
-    return _encode(records if type(records) is list else listed(records), 1)
-
-
-def _encode(items: list[Any], first: int) -> bytes:
-    lines = encode_plain(items, encode_lines)
-    # A view in a record's choices can hold line breaks. BytesIO splits in a third of the time of count().
-    if lines is not None and len([*BytesIO(lines)]) == len(items):
-        return lines
-    messages = encoded(items, json.encode, first)
-    lines = b"\n".join([*messages, b""])
-    # strip() without an argument takes all that is blank, and more.
-    if len([*BytesIO(lines)]) != len(items) or not all(map(bytes.strip, messages)):
-        lines = b"\n".join([*map(_one_line, messages, count(first)), b""])
-    return lines
-
-
-def _one_line(message: bytes, number: int) -> bytes:
-    if not message.strip(BLANK):
-        raise not_encoded(number, "a blank message is no record")
-    if b"\n" not in message:
-        return message
-    try:
-        return msgspec.json.format(message, indent=-1)
-    except Exception as error:
-        failure = error
-    # Outside the `except`, or `failure`, which can hold the data, would be the context.
-    cause = decode_error(failure.with_traceback(None), message)
-    raise not_encoded(number, f"line breaks in what is not JSON: {cause}") from cause
+    return encode_json_lines(records if type(records) is list else listed(records), 1)
 
 
 def iter_encode(items: Iterable[Struct | Message | list[Item]]) -> Iterator[bytes]:
@@ -274,38 +237,33 @@ def iter_encode(items: Iterable[Struct | Message | list[Item]]) -> Iterator[byte
     Nothing follows the last item, since `END` is empty here. What `items` raises passes through.
 
     Raises:
-        msgspec.EncodeError: from the iterator, as in `encode`; records are numbered through all items, from 1.
-        TypeError: at once, where `items` are a single record or message, `str`, `dict`, or not iterable; from the
-            iterator, as in `encode`.
-        ValueError: from the iterator, as in `encode`.
+        EncodeError, TypeError, ValueError: from the iterator, as in `encode`, with records numbered through all items.
 
     >>> from chatcodec import ChatCompletionResponse
     >>> list(iter_encode([ChatCompletionResponse(cost=0.5), [b'{"cost":1}', b'{"cost":2}']]))
     [b'{"cost":0.5}\n', b'{"cost":1}\n{"cost":2}\n']
     """
-    return iterate(items, _encode, END)
+    return iterate(items, encode_json_lines, END)
 
 
 def aiter_encode(items: AsyncIterable[Struct | Message | list[Item]]) -> AsyncIterator[bytes]:
     r"""Encode records as they come: an async iterator over one chunk per item, at once.
 
-    As `iter_encode`, over an async iterable. When it ends or is closed, so is an async generator in `items`.
+    As `iter_encode` otherwise. When it ends or is closed, so is an async generator in `items`.
 
     Raises:
-        msgspec.EncodeError: as from `iter_encode`.
-        TypeError: at once, where `items` are not an async iterable; from the iterator, as in `encode`.
-        ValueError: as from `iter_encode`.
+        TypeError: at once, where `items` are not an async iterable.
 
     >>> import asyncio
-    >>> async def write(source):
-    ...     return [chunk async for chunk in aiter_encode(source)]
-    >>> async def records():
+    >>> async def costs():
     ...     yield b'{"cost":1}'
-    ...     yield [b'{"cost":2}', b'{"cost":1}']
-    >>> asyncio.run(write(records()))
-    [b'{"cost":1}\n', b'{"cost":2}\n{"cost":1}\n']
+    ...     yield [b'{"cost":2}', b'{"cost":3}']
+    >>> async def main():
+    ...     return [chunk async for chunk in aiter_encode(costs())]
+    >>> asyncio.run(main())
+    [b'{"cost":1}\n', b'{"cost":2}\n{"cost":3}\n']
     """
-    return aiterate(items, _encode, END)
+    return aiterate(items, encode_json_lines, END)
 
 
 def stamp(
@@ -318,7 +276,7 @@ def stamp(
 ) -> tuple[list[E], bytes]:
     r"""Return what each of `messages` held, and the messages as lines, with the same fields set in all of them.
 
-    It is `chatcodec.json.stamp` for each message, and a line each, whatever white space the message has.
+    It is `chatcodec.json.stamp` for each message, and a line for each, whatever white space it has.
 
     Args:
         messages: an iterable of JSON messages, such as a decoder of `bytes` or `msgspec.Raw` returns.
@@ -331,10 +289,7 @@ def stamp(
     Raises:
         RecordError: a message is bad, and there is no `on_error`.
         msgspec.EncodeError: a value cannot be written, as in `chatcodec.json.encode`.
-        TypeError: `messages` is one message; a message or `extra` is of the wrong type; a value has the wrong type, or
-            its name cannot be set.
-        ValueError: the buffer of a message is closed or released.
-        BufferError: the buffer of a message is not C-contiguous.
+        TypeError, ValueError, BufferError: as in `chatcodec.json.stamp`, or `messages` is one message.
 
     >>> envelopes, lines = stamp([b'{"cost":0.25}', b'{ "cost": 1 }'], session_id="s-1")
     >>> [envelope.cost for envelope in envelopes]

@@ -246,10 +246,7 @@ def aiter_decode(
     type: type[R] = ChatCompletionResponse,  # type: ignore[assignment]
     **options: Unpack[Options],
 ) -> AsyncIterator[R]:
-    """Iterate over the records of an object with ``async read(n)``, or of an async iterable of chunks.
-
-    As `iter_decode` otherwise.
-    """
+    """Iterate as `iter_decode` does, over an object with ``async read(n)`` or an async iterable of chunks."""
     return _iterate.arecords(StreamDecoder(type, **options), source)
 
 
@@ -258,10 +255,7 @@ def iter_batches(
     type: type[R] = ChatCompletionResponse,  # type: ignore[assignment]
     **options: Unpack[Options],
 ) -> Iterator[list[R]]:
-    """Iterate over lists of the records that each chunk completed, none of them empty.
-
-    As `chatcodec.ndjson.iter_batches` otherwise.
-    """
+    """Iterate over lists of the records that each chunk completed, as `chatcodec.ndjson.iter_batches` does."""
     return _iterate.batches(StreamDecoder(type, **options), source)
 
 
@@ -270,10 +264,7 @@ def aiter_batches(
     type: type[R] = ChatCompletionResponse,  # type: ignore[assignment]
     **options: Unpack[Options],
 ) -> AsyncIterator[list[R]]:
-    """Iterate over lists of the records that each chunk completed: no ``await`` for each record.
-
-    As `iter_batches` and `aiter_decode` otherwise.
-    """
+    """Iterate as `iter_batches` does, over the sources of `aiter_decode`: no ``await`` for each record."""
     return _iterate.abatches(StreamDecoder(type, **options), source)
 
 
@@ -312,10 +303,7 @@ def iter_encode(items: Iterable[Struct | Message | list[Item]]) -> Iterator[byte
     follow it.
 
     Raises:
-        msgspec.EncodeError: from the iterator, as in `encode`; records are numbered through all items, from 1.
-        TypeError: at once, where `items` are a single record or message, `str`, `dict`, or not iterable; from the
-            iterator, as in `encode`.
-        ValueError: from the iterator, as in `encode`.
+        EncodeError, TypeError, ValueError: from the iterator, as in `encode`, with records numbered through all items.
 
     >>> from chatcodec import ChatCompletionResponse
     >>> list(iter_encode([ChatCompletionResponse(cost=0.5), [b'1', b'2']]))
@@ -325,24 +313,7 @@ def iter_encode(items: Iterable[Struct | Message | list[Item]]) -> Iterator[byte
 
 
 def aiter_encode(items: AsyncIterable[Struct | Message | list[Item]]) -> AsyncIterator[bytes]:
-    r"""Encode records as they come: an async iterator over one chunk per item, at once.
-
-    As `iter_encode`, over an async iterable. When it ends or is closed, so is an async generator in `items`.
-
-    Raises:
-        msgspec.EncodeError: as from `iter_encode`.
-        TypeError: at once, where `items` are not an async iterable; from the iterator, as in `encode`.
-        ValueError: as from `iter_encode`.
-
-    >>> import asyncio
-    >>> async def write(source):
-    ...     return [chunk async for chunk in aiter_encode(source)]
-    >>> async def records():
-    ...     yield b'1'
-    ...     yield [b'2', b'1']
-    >>> asyncio.run(write(records()))
-    [b'data: 1\n\n', b'data: 2\n\ndata: 1\n\n', b'data: [DONE]\n\n']
-    """
+    """Encode records as they come, as `iter_encode` and `chatcodec.ndjson.aiter_encode` do."""
     return aiterate(items, encode_events, END)
 
 
@@ -358,21 +329,7 @@ def stamp(
 
     It is `chatcodec.json.stamp` for each message, and an event of one line each, whatever white space the message has.
 
-    Args:
-        messages: an iterable of JSON messages, such as a decoder of `bytes` or `msgspec.Raw` returns.
-        type: `Envelope`, or a subclass with fields of your own.
-        on_error: is called with the `RecordError` of a bad message, which is left out. Its `index` is the message's
-            number, from 1.
-        extra: values by their wire names, for fields that the record does not know. They are not checked.
-        **changes: values for fields of the record, checked against its types; ``None`` removes a field.
-
-    Raises:
-        RecordError: a message is bad, and there is no `on_error`.
-        msgspec.EncodeError: a value cannot be written, as in `chatcodec.json.encode`.
-        TypeError: `messages` is one message; a message or `extra` is of the wrong type; a value has the wrong type, or
-            its name cannot be set.
-        ValueError: the buffer of a message is closed or released.
-        BufferError: the buffer of a message is not C-contiguous.
+    Arguments and errors are those of `chatcodec.ndjson.stamp`.
 
     >>> envelopes, events = stamp([b'{"cost":0.25}', b'{"stream":true}'], session_id="s-1", stream=None)
     >>> [envelope.cost for envelope in envelopes]
