@@ -69,12 +69,10 @@ class Format:
         self.decode_fields: Callable[[Buffer], dict[str, Any]] = decoder(dict[str, Raw]).decode
 
     def envelope(self, buf: Buffer, fields: dict[str, Any], type: type[Any]) -> Any:
-        """Return what `peek` returns, if all `fields` of the message are there as views."""
+        """Return what `peek` returns of a message whose `fields` are all there as views, and whose choices are long."""
         # A subclass is always decoded from the whole message, which its own fields and checks have to see.
         if type is not Envelope:
             return self._decoder(type).decode(buf)
-        if len(fields.get("choices", b"")) < self._long:
-            return self.peek(buf)
         short = fields.copy()
         choices = short.pop("choices")
         error = short.pop("error", None)

@@ -128,8 +128,6 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
         buffer, start = self._buffer, self._pos
         begin = start + 4
         self._wanted = 4
-        if begin > len(buffer):
-            return False
         (length,) = _unpack(buffer, start)
         if length > self._limit:
             self._left = 4 + length
