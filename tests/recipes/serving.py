@@ -1,4 +1,4 @@
-"""Serve an ASGI application on loopback, in a thread, for as long as a block lasts."""
+"""Serve an ASGI application on loopback, in a thread, while a block runs. For the tests of the recipes."""
 
 import socket
 import threading

@@ -1,0 +1,498 @@
+"""The gateway among the recipes, between real sockets: what callers get and what is billed, whatever fails and where.
+
+The exchange is short, so that each fault is tried at every byte of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import json
+import re
+import socket
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+import uvicorn
+
+from chatcodec import media_types
+
+from .recipes.gateway import create_app
+from .reference import blocks_of_events, blocks_of_lines
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    Script = Callable[[asyncio.StreamWriter], Awaitable[None]]
+    Bills = list[tuple[float, str | None]]
+
+pytestmark = pytest.mark.extras
+
+MESSAGES = [b'{"choices":[{"text":"a"}]}', b'{"sessionId":"s","cost":0.25}', b'{"cost":0.50,"region":"eu"}']
+BILLS: Bills = [(0.25, "s"), (0.5, None)]
+KINDS = [media_types.NDJSON, media_types.SSE]
+BODIES = {
+    media_types.NDJSON: b"".join(b"%b\n" % message for message in MESSAGES),
+    media_types.SSE: b"".join(b"data: %b\n\n" % message for message in [*MESSAGES, b"[DONE]"]),
+}
+WHOLE = MESSAGES[1]
+PATIENCE = 20
+
+
+class Outcome(NamedTuple):
+    """What is passed on of a stream: its messages, and whether it is complete."""
+
+    messages: list[bytes]
+    complete: bool
+
+
+def outcome(kind: str, body: bytes) -> Outcome:
+    """Read a stream by its specification: bad messages are dropped, and a message cut short makes it incomplete."""
+    messages: list[bytes] = []
+    complete = kind == media_types.NDJSON
+    for block in blocks_of_events(body) if kind == media_types.SSE else blocks_of_lines(body):
+        done = block.message == b"[DONE]"
+        try:
+            if block.message is not None and not done:
+                json.loads(block.message)
+                messages.append(block.message)
+        except ValueError:
+            if not block.ended:
+                return Outcome(messages, complete=False)
+        if kind == media_types.SSE and (block.message or block.foreign):
+            complete = done
+    return Outcome(messages, complete)
+
+
+def bills(messages: list[bytes]) -> Bills:
+    """Return what `messages` cost, and the sessions they belong to."""
+    records = map(json.loads, messages)
+    return [(record["cost"], record.get("sessionId")) for record in records if "cost" in record]
+
+
+class Answer(NamedTuple):
+    """What a caller got."""
+
+    status: int
+    kind: str
+    body: bytes
+    complete: bool
+
+    @property
+    def passed_on(self) -> Outcome:
+        """Return the messages without the latency that was stamped, and whether any reader takes them for all."""
+        messages, complete = outcome(self.kind, self.body)
+        return Outcome([*map(unstamped, messages)], complete and self.complete)
+
+
+def unstamped(message: bytes) -> bytes:
+    """Return `message` as it was before its latency was stamped, in milliseconds."""
+    before, latency = re.fullmatch(rb'(.*),"latency":([0-9.]+)}', message).groups()  # type: ignore[union-attr]
+    assert 0 < float(latency) < PATIENCE * 1000
+    return before + b"}"
+
+
+@dataclass
+class Gateway:
+    """A gateway between callers and a service that follows `script` for each request."""
+
+    address: tuple[str, int] = ("", 0)
+    script: Script | None = None
+    billed: Bills = field(default_factory=list)
+    requests: list[bytes] = field(default_factory=list)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    calls: int = 0
+
+    def bill(self, cost: float, session: str | None) -> None:
+        """Keep what a response cost."""
+        self.billed.append((cost, session))
+        self.news.set()
+
+    async def settled(self, count: int = len(BILLS)) -> None:
+        """Wait until each call so far has been billed that often."""
+        while len(self.billed) < self.calls * count:
+            self.news.clear()
+            await asyncio.wait_for(self.news.wait(), PATIENCE)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Be the service."""
+        self.requests.append(await reader.readuntil(b"\r\n\r\n"))
+        assert self.script
+        await self.script(writer)
+        writer.close()
+
+    async def call(self, script: Script, kind: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Start a call."""
+        self.script = script
+        self.calls += 1
+        reader, writer = await asyncio.open_connection(*self.address)
+        writer.write(
+            b"POST /chat HTTP/1.1\r\nHost: gateway\r\nAccept: %b\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            % kind.encode()
+        )
+        return reader, writer
+
+    async def answer(self, script: Script, kind: str = media_types.JSON) -> Answer:
+        """Make a call, and read the answer to its end."""
+        self.billed.clear()
+        return parsed(await raw_answer(self, script, kind))
+
+
+def parsed(data: bytes) -> Answer:
+    """Parse a response (RFC 9112)."""
+    head, _, body = data.partition(b"\r\n\r\n")
+    status, *lines = head.decode().lower().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    complete = True
+    if headers.get("transfer-encoding") == "chunked":
+        chunks, complete, rest = [], False, body
+        while rest and not complete:
+            size, _, rest = rest.partition(b"\r\n")
+            chunks.append(rest[: int(size, 16)])
+            rest = rest[int(size, 16) + 2 :]
+            complete = size == b"0"
+        body = b"".join(chunks)
+    else:
+        assert len(body) == int(headers["content-length"])
+    return Answer(int(status.split()[1]), headers["content-type"].partition(";")[0], body, complete)
+
+
+@contextlib.asynccontextmanager
+async def serving() -> AsyncIterator[Gateway]:
+    """Serve the gateway; when that ends, all calls have been billed."""
+    gateway = Gateway()
+    async with await asyncio.start_server(gateway.serve, "127.0.0.1", 0) as service:
+        url = "http://{}:{}".format(*service.sockets[0].getsockname())
+        app = create_app(url, gateway.bill)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none"))
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            gateway.address = listener.getsockname()
+            running = asyncio.create_task(server.serve([listener]))
+            try:
+                yield gateway
+            finally:
+                server.should_exit = True
+                await running
+
+
+def head(kind: str, *lines: str, status: str = "200 OK") -> bytes:
+    """Return the head of a response."""
+    return "\r\n".join([f"HTTP/1.1 {status}", f"Content-Type: {kind}", *lines, "", ""]).encode()
+
+
+def chunk(data: bytes) -> bytes:
+    """Return `data` as a chunk of a body, the empty one is its end."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def streamed(kind: str, *chunks: bytes) -> Script:
+    """Return the script of a service that sends a stream in `chunks`, the last one empty if it is not cut."""
+
+    async def script(writer: asyncio.StreamWriter) -> None:
+        writer.write(head(kind, "Transfer-Encoding: chunked") + b"".join(map(chunk, chunks)))
+
+    return script
+
+
+def whole(body: bytes, kind: str = media_types.JSON, status: str = "200 OK", size: int | None = None) -> Script:
+    """Return the script of a service that sends a whole response; `size` is what it promises."""
+
+    async def script(writer: asyncio.StreamWriter) -> None:
+        writer.write(head(kind, f"Content-Length: {len(body) if size is None else size}", status=status) + body)
+
+    return script
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stream_is_stamped_and_each_cost_billed(kind: str) -> None:
+    async def main() -> None:
+        async with serving() as gateway:
+            answer = await gateway.answer(streamed(kind, BODIES[kind], b""), kind)
+            assert (answer.status, answer.kind) == (200, kind)
+            assert answer.passed_on == Outcome(MESSAGES, complete=True)
+            assert gateway.billed == BILLS
+            assert b"accept: " + kind.encode() in gateway.requests[0].lower()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stream_that_is_cut_at_any_byte_never_passes_as_complete(kind: str) -> None:
+    body = BODIES[kind]
+
+    async def main() -> None:
+        async with serving() as gateway:
+            for size in range(1, len(body) + 1):
+                messages = outcome(kind, body[:size]).messages
+                answer = await gateway.answer(streamed(kind, body[:size]), kind)
+                assert not answer.complete
+                assert answer.passed_on == Outcome(messages, complete=False)
+                assert gateway.billed == bills(messages)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stream_that_ends_early_at_any_byte_is_complete_only_if_its_framing_says_so(kind: str) -> None:
+    body = BODIES[kind]
+
+    async def main() -> None:
+        async with serving() as gateway:
+            for size in range(1, len(body)):
+                wanted = outcome(kind, body[:size])
+                answer = await gateway.answer(streamed(kind, body[:size], b""), kind)
+                assert answer.passed_on == wanted
+                assert answer.complete == wanted.complete
+                assert gateway.billed == bills(wanted.messages)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stream_that_is_spoiled_at_any_byte_loses_the_bad_message_alone(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = BODIES[kind]
+
+    async def main() -> None:
+        async with serving() as gateway:
+            for at in range(len(body)):
+                caplog.clear()
+                spoiled = body[:at] + b"\0" + body[at + 1 :]
+                wanted = outcome(kind, spoiled)
+                assert len(wanted.messages) >= len(MESSAGES) - 2  # two, where the end of one is spoiled
+                answer = await gateway.answer(streamed(kind, spoiled, b""), kind)
+                assert answer.passed_on == wanted
+                assert gateway.billed == bills(wanted.messages)
+                # The standard ignores unknown fields beside data: what a spoiled blank line joins is lost unreported.
+                assert caplog.messages or not wanted.complete or spoiled[at - 1 : at] == b"\n"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_came_before_a_delay_at_any_byte_is_passed_on_at_once(kind: str) -> None:
+    body = BODIES[kind]
+
+    async def main() -> None:
+        go_on = asyncio.Event()
+
+        async with serving() as gateway:
+            for size in range(1, len(body)):
+                go_on.clear()
+
+                async def script(writer: asyncio.StreamWriter, size: int = size) -> None:
+                    await streamed(kind, body[:size])(writer)
+                    await go_on.wait()
+                    writer.write(chunk(body[size:]) + chunk(b""))
+
+                due = [message for message in outcome(kind, body[:size]).messages if ended(kind, body[:size], message)]
+                gateway.billed.clear()
+                reader, writer = await gateway.call(script, kind)
+                data = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
+                while not (body_so_far := parsed(data).body) or len(outcome(kind, body_so_far).messages) < len(due):
+                    data += await asyncio.wait_for(reader.read(1000), PATIENCE)
+                assert gateway.billed == bills(due)
+                go_on.set()
+                data += await asyncio.wait_for(reader.read(), PATIENCE)
+                writer.close()
+                assert parsed(data).passed_on == Outcome(MESSAGES, complete=True)
+                assert gateway.billed == BILLS
+
+    asyncio.run(main())
+
+
+def ended(kind: str, body: bytes, message: bytes) -> bool:
+    """Whether `message` has ended in `body`."""
+    return message + (b"\n" if kind == media_types.NDJSON else b"\n\n") in body
+
+
+@pytest.mark.parametrize("turns", [0, 9], ids=["at once", "once the gateway knows"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_caller_who_hangs_up_at_any_byte_of_the_stream_is_billed_once_for_all_of_it(kind: str, turns: int) -> None:
+    """`turns` of the event loop are between that and what the service still sends."""
+    body = BODIES[kind]
+
+    async def main() -> None:
+        hung_up = asyncio.Event()
+
+        async with serving() as gateway:
+            for size in range(1, len(body)):
+                hung_up.clear()
+
+                async def script(writer: asyncio.StreamWriter, size: int = size) -> None:
+                    await streamed(kind, body[:size])(writer)
+                    await hung_up.wait()
+                    writer.write(chunk(body[size:]) + chunk(b""))
+
+                reader, writer = await gateway.call(script, kind)
+                await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
+                await asyncio.wait_for(reader.readuntil(b"\r\n"), PATIENCE)
+                writer.transport.abort()
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                hung_up.set()
+                await gateway.settled()
+        assert gateway.billed == BILLS * (len(body) - 1)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", [media_types.JSON, *KINDS])
+def test_a_caller_who_hangs_up_at_any_byte_of_the_response_is_billed_once(kind: str) -> None:
+    script = streamed(kind, BODIES[kind], b"") if kind in KINDS else whole(WHOLE)
+    costs = BILLS if kind in KINDS else BILLS[:1]
+
+    async def main() -> None:
+        async with serving() as gateway:
+            longest = len(await raw_answer(gateway, script, kind))
+            await gateway.settled(len(costs))
+            for size in range(longest):
+                reader, writer = await gateway.call(script, kind)
+                with contextlib.suppress(asyncio.IncompleteReadError):  # a latency with fewer digits
+                    await asyncio.wait_for(reader.readexactly(size), PATIENCE)
+                writer.transport.abort()
+                await gateway.settled(len(costs))
+        assert gateway.billed == costs * (longest + 1)
+
+    asyncio.run(main())
+
+
+async def raw_answer(gateway: Gateway, script: Script, kind: str) -> bytes:
+    """Make a call, and return the response."""
+    reader, writer = await gateway.call(script, kind)
+    data = await asyncio.wait_for(reader.read(), PATIENCE)
+    writer.close()
+    return data
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("place", range(4))
+def test_an_error_message_in_a_stream_is_passed_on_and_the_stream_not_complete(kind: str, place: int) -> None:
+    messages = [*MESSAGES]
+    messages.insert(place, b'{"error":{"message":"overloaded"}}')
+    body = b"".join(b"%b\n" % message for message in messages)
+    if kind == media_types.SSE:
+        body = b"".join(b"data: %b\n\n" % message for message in [*messages, b"[DONE]"])
+
+    async def main() -> None:
+        async with serving() as gateway:
+            answer = await gateway.answer(streamed(kind, body, b""), kind)
+            assert not answer.complete
+            assert answer.passed_on == Outcome(messages, complete=False)
+            assert gateway.billed == BILLS
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_an_error_event_is_passed_on_and_the_stream_not_complete(place: int) -> None:
+    """What follows it is passed on and billed too."""
+    error = b'event: error\ndata: {"message":\ndata: "overloaded"}'
+    events = [b"data: %b\n\n" % message for message in MESSAGES]
+    events.insert(place, error + b"\n\n")
+    streams = [events, [b"".join(events)], [*events, b"data: [DONE]\n\n"]]
+    if place == len(MESSAGES):
+        streams.append([*events[:-1], error])  # the last event may lack its blank line
+
+    async def main() -> None:
+        async with serving() as gateway:
+            for chunks in streams:
+                answer = await gateway.answer(streamed(media_types.SSE, *chunks, b""), media_types.SSE)
+                assert error + b"\n\n" in answer.body
+                assert b"[DONE]" not in answer.body
+                assert not answer.complete
+                assert gateway.billed == BILLS
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stream_may_be_compressed_on_its_way_to_the_gateway(kind: str) -> None:
+    async def script(writer: asyncio.StreamWriter) -> None:
+        compressed = gzip.compress(BODIES[kind])
+        writer.write(head(kind, "Transfer-Encoding: chunked", "Content-Encoding: gzip"))
+        writer.write(chunk(compressed[:30]) + chunk(compressed[30:]) + chunk(b""))
+
+    async def main() -> None:
+        async with serving() as gateway:
+            answer = await gateway.answer(script, kind)
+            assert answer.passed_on == Outcome(MESSAGES, complete=True)
+            assert gateway.billed == BILLS
+
+    asyncio.run(main())
+
+
+def test_a_stream_without_an_event_is_not_complete() -> None:
+    async def main() -> None:
+        async with serving() as gateway:
+            for body in (b": ping\n\n", b"<html>\n<h1>502</h1>\n</html>\n", b'{"error":{"message":"overloaded"}}'):
+                answer = await gateway.answer(streamed(media_types.SSE, body, b""), media_types.SSE)
+                assert answer.passed_on == Outcome([], complete=False)
+                assert not answer.complete
+
+    asyncio.run(main())
+
+
+def test_a_whole_response_is_stamped_and_billed() -> None:
+    async def main() -> None:
+        async with serving() as gateway:
+            answer = await gateway.answer(whole(WHOLE))
+            assert (answer.status, answer.kind, unstamped(answer.body)) == (200, media_types.JSON, WHOLE)
+            assert gateway.billed == BILLS[:1]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("status", ["502 Bad Gateway", "429 Too Many Requests"])
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("text/html", b"<html>\n<h1>502</h1>\n</html>\n"),
+        ("text/html", b""),
+        (media_types.JSON, b'{"error":{"message":"overloaded"}}'),
+        (media_types.SSE, b"event: error\ndata: overloaded\n\n"),
+    ],
+)
+def test_an_error_response_is_passed_on_unchanged(status: str, kind: str, body: bytes) -> None:
+    async def main() -> None:
+        async with serving() as gateway:
+            answer = await gateway.answer(whole(body, kind, status))
+            assert answer == Answer(int(status[:3]), kind, body, complete=True)
+            assert gateway.billed == []
+
+    asyncio.run(main())
+
+
+def test_a_whole_response_that_is_cut_or_spoiled_at_any_byte_is_a_bad_gateway() -> None:
+    async def main() -> None:
+        async with serving() as gateway:
+            for at in range(len(WHOLE)):
+                for script in (
+                    whole(WHOLE[:at], size=len(WHOLE)),
+                    whole(WHOLE[:at]),
+                    whole(WHOLE[:at] + b"\0" + WHOLE[at + 1 :]),
+                ):
+                    answer = await gateway.answer(script)
+                    assert (answer.status, answer.kind) == (502, media_types.JSON)
+                    assert "error" in json.loads(answer.body)
+        assert gateway.billed == []
+
+    asyncio.run(main())
+
+
+def test_a_service_that_hangs_up_before_it_answers_is_a_bad_gateway() -> None:
+    beginning = head(media_types.JSON, f"Content-Length: {len(WHOLE)}")
+
+    async def main() -> None:
+        async with serving() as gateway:
+            for size in range(0, len(beginning), 5):
+
+                async def script(writer: asyncio.StreamWriter, size: int = size) -> None:
+                    writer.write(beginning[:size])
+
+                assert (await gateway.answer(script)).status == 502
+
+    asyncio.run(main())
