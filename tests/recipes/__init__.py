@@ -1,1 +1,1 @@
-"""The recipes of the README, run by test_recipes.py against real servers on loopback."""
+"""The recipes: each is short, and run by the tests against real servers on loopback."""
