@@ -82,9 +82,12 @@ class Answer(NamedTuple):
 
     @property
     def passed_on(self) -> Outcome:
-        """Return the messages without the latency that was stamped, and whether any reader takes them for all."""
+        """Return the messages without the latency that was stamped, and whether a reader takes them for all.
+
+        A reader of events stops at [DONE], and does not see what becomes of the connection.
+        """
         messages, complete = outcome(self.kind, self.body)
-        return Outcome([*map(unstamped, messages)], complete and self.complete)
+        return Outcome([*map(unstamped, messages)], complete if self.kind == media_types.SSE else self.complete)
 
 
 def unstamped(message: bytes) -> bytes:
