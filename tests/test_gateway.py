@@ -132,8 +132,8 @@ class Gateway:
         self.calls += 1
         reader, writer = await asyncio.open_connection(*self.address)
         writer.write(
-            b"POST /chat HTTP/1.1\r\nHost: gateway\r\nAccept: %b\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-            % kind.encode()
+            b"POST /chat?version=1 HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n"
+            b"Accept: %b\r\nContent-Length: 0\r\n\r\n" % kind.encode()
         )
         return reader, writer
 
@@ -216,7 +216,9 @@ def test_a_stream_is_stamped_and_each_cost_billed(kind: str) -> None:
             assert (answer.status, answer.kind) == (200, kind)
             assert answer.passed_on == Outcome(MESSAGES, complete=True)
             assert gateway.billed == BILLS
-            assert b"accept: " + kind.encode() in gateway.requests[0].lower()
+            request = gateway.requests[0].lower()
+            assert request.startswith(b"post /chat?version=1 ")
+            assert b"accept: " + kind.encode() in request
 
     asyncio.run(main())
 

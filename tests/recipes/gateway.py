@@ -39,7 +39,7 @@ class Stream(StreamingResponse):
         if last := self.take(self.decoder.finish) + (b"" if self.failure else self.framing.END):
             yield last
         if self.failure:
-            raise self.failure
+            raise self.failure  # closes the connection, unless @app.middleware("http") ends it: use ASGI middleware
 
     def take(self, decode: Callable[[], list[bytes]]) -> bytes:
         """Bill what `decode` returns, before the caller can hang up, and return it stamped."""
@@ -79,10 +79,10 @@ def create_app(service: str, bill: Bill) -> FastAPI:
 
     @app.post("/{path:path}")
     async def forward(path: str, request: Request) -> Response:
-        start = perf_counter()
+        start, url = perf_counter(), f"{service}/{path}?{request.url.query}"
         headers = {name: value for name, value in request.headers.items() if name in TO_SERVICE}
         try:
-            answer = await app.state.client.post(f"{service}/{path}", data=await request.body(), headers=headers)
+            answer = await app.state.client.post(url, data=await request.body(), headers=headers)
             if answer.ok and answer.content_type in FRAMINGS:
                 return Stream(answer, bill, start)
             body = await answer.read()
