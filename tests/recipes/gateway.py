@@ -39,7 +39,7 @@ class Stream(StreamingResponse):
         if last := self.take(self.decoder.finish) + (b"" if self.failure else self.framing.END):
             yield last
         if self.failure:
-            raise self.failure  # closes the connection, unless @app.middleware("http") ends it: use ASGI middleware
+            raise self.failure  # aborts the connection; inside @app.middleware("http") Starlette ends it as if complete
 
     def take(self, decode: Callable[[], list[bytes]]) -> bytes:
         """Bill what `decode` returns, before the caller can hang up, and return it stamped."""
