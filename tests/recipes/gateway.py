@@ -65,7 +65,8 @@ class Stream(StreamingResponse):
         finally:
             if not self.ended:  # the caller hung up, and what is still to come costs all the same
                 with suppress(aiohttp.ClientError, StreamError):
-                    _ = [chunk async for chunk in self.chunks()]
+                    async for _ in self.chunks():
+                        pass
             self.answer.close()
 
 
