@@ -21,7 +21,7 @@ from ._formats import FORMATS, Failure, file_named
 from ._report import progress_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from ._formats import File
     from ._jobs import Bad, Part, Segment
@@ -52,7 +52,7 @@ class _Commands(click.Group):
 
 
 @contextmanager
-def _standard_output() -> Iterator[None]:
+def _standard_output() -> Generator[None]:
     try:
         yield
     except OSError as error:
@@ -83,7 +83,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _stopped_by_signals() -> Iterator[None]:
+def _stopped_by_signals() -> Generator[None]:
     """Raise `_Stopped` at a signal, unless it is ignored, as under nohup."""
     defaults = (signal.SIG_DFL, signal.default_int_handler)
     before = {number: signal.signal(number, _stop) for number in SIGNALS if signal.getsignal(number) in defaults}
@@ -200,7 +200,7 @@ def convert(
     """
     file, to = file_named(source_name, source, "--from"), file_named(target_name, target, "--to")
     work = partial(_records.convert, max_record_bytes=max_record_bytes, target=to.format)
-    kinds = set()
+    kinds: set[str] = set()
     with (
         _opened([file]) as sources,
         _worked(sources, work, jobs) as results,
@@ -218,14 +218,14 @@ def convert(
 
 
 @contextmanager
-def _opened(files: list[File]) -> Iterator[list[Source]]:
+def _opened(files: list[File]) -> Generator[list[Source]]:
     """Yield `files` opened, all of them now, so that none is read twice or left out when their logs are rotated."""
     with ExitStack() as stack:
         yield [stack.enter_context(closing(Source(file))) for file in files]
 
 
 @contextmanager
-def _worked(sources: list[Source], work: _jobs.Work, jobs: int) -> Iterator[Iterator[tuple[Segment, Part]]]:
+def _worked(sources: list[Source], work: _jobs.Work, jobs: int) -> Generator[Iterator[tuple[Segment, Part]]]:
     """Yield the results of `work` on `sources`, and show the progress meanwhile."""
     sizes = [source.size for source in sources]
     total = None if None in sizes else sum(filter(None, sizes))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from ._formats import CHUNK_BYTES, COMPRESSIONS, Cut, Failure, decompressed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from ._formats import File
 
@@ -31,7 +31,7 @@ class Truncated(Failure):
 
 
 @contextmanager
-def failing(title: str) -> Iterator[None]:
+def failing(title: str) -> Generator[None]:
     """Turn an `OSError` into a `Failure` whose text begins with `title`."""
     try:
         yield
@@ -41,7 +41,7 @@ def failing(title: str) -> Iterator[None]:
 
 
 @contextmanager
-def signals_held() -> Iterator[None]:
+def signals_held() -> Generator[None]:
     """Deliver `SIGNALS` at the end. Processes started meanwhile begin with them held."""
     if not hasattr(signal, "pthread_sigmask"):  # pragma: no cover  # Windows
         yield
@@ -187,7 +187,7 @@ def discard_unfinished() -> None:
 
 
 @contextmanager
-def destination(file: File, source: Source) -> Iterator[Callable[[bytes], object]]:
+def destination(file: File, source: Source) -> Generator[Callable[[bytes], object]]:
     """Yield what writes to `file`. A regular file is replaced at the end, when all has been written.
 
     Raises:

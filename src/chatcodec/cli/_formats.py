@@ -76,21 +76,29 @@ def _zstandard() -> Any:
     return import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 
 
+def _gzip_writer(raw: BinaryIO) -> gzip.GzipFile:
+    # Without the file's name and the time, so that the same records are the same bytes.
+    return gzip.GzipFile("", "wb", fileobj=raw, mtime=0)
+
+
+def _zstandard_writer(raw: BinaryIO) -> Any:
+    return _zstandard().ZstdFile(raw, "wb")
+
+
 COMPRESSIONS = {
     ".gz": Compression(
         "gzip",
         b"\x1f\x8b",
         b"\0",
         partial(zlib.decompressobj, 16 + zlib.MAX_WBITS),
-        # Without the file's name and the time, so that the same records are the same bytes.
-        lambda raw: gzip.GzipFile("", "wb", fileobj=raw, mtime=0),
+        _gzip_writer,
     ),
     ".zst": Compression(
         "Zstandard",
         b"\x28\xb5\x2f\xfd",
         b"",
         lambda: _zstandard().ZstdDecompressor(),
-        lambda raw: _zstandard().ZstdFile(raw, "wb"),
+        _zstandard_writer,
     ),
 }
 

@@ -185,7 +185,7 @@ def _result(
 @contextmanager
 def _pool(
     sources: Sequence[Source], work: Work, jobs: int, meter: Meter
-) -> Iterator[Callable[[Segment], Future[list[Part]]]]:
+) -> Generator[Callable[[Segment], Future[list[Part]]]]:
     """Yield what gives a segment to one of as many processes, which stop at the end.
 
     Not a `ProcessPoolExecutor`, which waits forever for a process that died in the middle of a result.

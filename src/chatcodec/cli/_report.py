@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from datetime import datetime
 
     from rich.console import RenderableType
@@ -155,7 +155,7 @@ class _Bar(progress.Progress):
 
 
 @contextmanager
-def progress_bar(meter: Meter, total: int | None) -> Iterator[None]:
+def progress_bar(meter: Meter, total: int | None) -> Generator[None]:
     """Show how many of `total` bytes `meter` has counted, on standard error if that is a terminal."""
     bar = _Bar(
         progress.BarColumn(),
