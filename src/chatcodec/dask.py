@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from importlib import import_module
 from itertools import chain, pairwise
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-import dask.bag
-from dask.delayed import delayed
+import dask
+import dask.bag as dask_bag
 from dask.utils import parse_bytes
 from fsspec.compression import compr  # type: ignore[import-untyped]
 from fsspec.core import url_to_fs  # type: ignore[import-untyped]
@@ -31,11 +32,6 @@ from ._record import ChatCompletionResponse, Envelope
 from ._stats.distribution import FieldReport
 from ._stats.summary import Report, Summary, merged
 
-if sys.version_info >= (3, 14):  # pragma: no cover
-    from compression import zstd
-else:  # pragma: no cover
-    from backports import zstd
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import BinaryIO
@@ -46,6 +42,9 @@ __all__ = ["FieldReport", "Report", "read_ndjson", "stats"]
 
 # Most of Dask's functions have no types.
 _dask: Any = dask
+_dask_bag: Any = dask_bag
+
+_zstd: Any = import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 
 # How much is decoded at once, and read beyond a partition to complete its last line.
 _CHUNK_BYTES = 64 * 1024
@@ -199,7 +198,7 @@ def _compression(path: str) -> str | None:
 
 
 def _decompressed(file: BinaryIO, path: str) -> Any:
-    openers: dict[str | None, Any] = {**compr, "zstd": zstd.ZstdFile}
+    openers: dict[str | None, Any] = {**compr, "zstd": _zstd.ZstdFile}
     return openers[_compression(path)](file, mode="rb")
 
 
@@ -224,9 +223,9 @@ def _parts(
 
 def _files(pattern: str, storage_options: Mapping[str, Any]) -> Iterator[tuple[Any, str, str, int | None]]:
     """Yield the file system, the path in it, the URL, and the size of each file that `pattern` matches."""
-    fs, path = url_to_fs(pattern, **storage_options)
+    fs, path = cast("tuple[Any, str]", url_to_fs(pattern, **storage_options))
     fs.invalidate_cache()  # files may have come or grown since they were listed
-    found = fs.glob(path, detail=True) if "*" in path else {path: fs.info(path)}
+    found: dict[str, Any] = fs.glob(path, detail=True) if "*" in path else {path: fs.info(path)}
     files = {path: info for path, info in sorted(found.items()) if info["type"] != "directory"}
     if not files:
         message = f"no file matches {pattern}"
@@ -258,7 +257,7 @@ def _ranges(path: str, size: int | None, length: int | None) -> Iterable[tuple[i
 
 
 def _bag(function: Callable[..., object], parts: Iterable[_Part], *arguments: object) -> Any:
-    return _dask.bag.from_delayed([delayed(function)(part, *arguments) for part in parts])
+    return _dask_bag.from_delayed([_dask.delayed(function)(part, *arguments) for part in parts])
 
 
 def _decoded(part: _Part, type: type[Any], on_error: Callable[[RecordError], object]) -> list[Any]:
