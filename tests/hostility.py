@@ -68,6 +68,7 @@ def check_message(codec: ModuleType, data: bytes) -> str:
     stamped = asked(codec.stamp, data)[1]
     assert (stamped is None) == (envelope is None or patched is None)
     if stamped is not None:
+        assert envelope is not None
         check_same(bytes(stamped[0].choices), bytes(envelope.choices))
         assert stamped[1] == patched
     asked(codec.decode_choices, data)

@@ -58,7 +58,7 @@ def blocks_of_events(data: bytes) -> Iterator[Block]:
     """Read line after line, each ended by CR LF, LF or CR, and dispatch at blank lines."""
     at = len(BOM) * data.startswith(BOM)
     while at < len(data):
-        start, kind, values, foreign, ended = at, b"", [], False, False
+        start, begin, kind, values, foreign, ended = at, at, b"", [], False, False
         while at < len(data) and not ended:
             begin = at
             while at < len(data) and data[at] not in b"\r\n":
@@ -93,7 +93,7 @@ def decoded(framing: Framing, block: Block, type: Any) -> tuple[Any, str, Any]:
         record = message if type is bytes else plain(framing.codec.decode(message, type))
     except DecodeError as error:
         if block.ended:
-            return None, *(("invalid", str(error)) if isinstance(error, ValidationError) else ("malformed", ANY))
+            return (None, "invalid", str(error)) if isinstance(error, ValidationError) else (None, "malformed", ANY)
         return None, "incomplete", ANY if framing is FRAMES else str(error)
     return (None, "incomplete", ANY) if framing is FRAMES and not block.ended else (record, "", "")
 

@@ -287,5 +287,5 @@ def converting(decoder: type[D], convert: Callable[[bytes], Any], **options: Unp
     What `convert` raises of `DecodeError` and `EncodeError` makes the record a bad one.
     """
     result = decoder(Raw, **options)
-    result._decode = convert
+    result._decode = convert  # pyright: ignore[reportPrivateUsage]
     return result

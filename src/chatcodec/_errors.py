@@ -209,7 +209,7 @@ def unsupported(value: object) -> Any:
     raise TypeError(message)
 
 
-def offset_error(offset: int, size: int) -> Exception:
+def offset_error(offset: object, size: int) -> Exception:
     """Return the error for an `offset` outside a buffer of `size` bytes.
 
     msgspec 0.22 accepts an offset beyond the end, and leaves uninitialised memory in the gap.

@@ -44,7 +44,7 @@ def split(run: bytes) -> tuple[list[bytes], list[int], bool]:
     end = b"\r\n\r\n" if run.endswith(b"\r\n\r\n") else b"\n\n"
     if run.startswith(b"data: "):
         # Most streams have no other fields, and this is three times faster than what follows.
-        messages = run[6 : -len(end)].split(end + b"data: ")
+        messages: list[bytes] = run[6 : -len(end)].split(end + b"data: ")
         text = b"".join(messages)
         if _LF not in text and _CR not in text:
             return messages, [], True
@@ -111,7 +111,7 @@ def count_records(messages: list[bytes]) -> int:
 def parse(event: bytes) -> tuple[bytes, list[bytes], bool]:
     """Return the type of an event, its lines of data, and whether it has a line that is none of an event stream."""
     kind = b""
-    data = []
+    data: list[bytes] = []
     foreign = False
     # Of bytes, splitlines() takes the three line ends of the standard and no other.
     for line in event.splitlines():

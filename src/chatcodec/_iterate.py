@@ -6,7 +6,7 @@ import os
 from functools import partial
 from io import TextIOBase
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypedDict, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypedDict, TypeVar, Union, cast
 
 from ._errors import RecordError, contiguous
 
@@ -74,7 +74,7 @@ def abatches(decoder: Decoder[T], source: AsyncSource) -> _AsyncBatches[T]:
     read = getattr(source, "read", None)
     if isinstance(source, _NOT_SOURCES) or not (read or hasattr(source, "__aiter__")):
         raise _not_a_source(source, "an object with async read(n), or an async iterable of chunks")
-    next_chunk = partial(_read, read) if read else source.__aiter__().__anext__  # type: ignore[union-attr]
+    next_chunk = partial(_read, read) if read else cast("AsyncIterable[Buffer]", source).__aiter__().__anext__
     return _AsyncBatches(decoder, next_chunk)
 
 
@@ -141,7 +141,7 @@ class _Feeder(Generic[T]):
             found, error.records = error.records, []
         except BaseException as error:
             self._error, self._resume = error, again
-            found = self._decoder._take_records()
+            found = self._decoder._take_records()  # pyright: ignore[reportPrivateUsage]  # the decoder's other half
         return found
 
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
         latency: float | None
 
 
+# A dict is found before the slower check of an abstract class.
+_MAPPINGS: tuple[type[Any], ...] = (dict, Mapping)
 _ONE_MESSAGE = (str, bytes, bytearray, memoryview, Raw)
 
 _DATA_BYTES = 1024  # as much of a bad message as an error holds
@@ -140,13 +142,12 @@ def set_fields(fields: dict[str, Any], extra: Mapping[str, Any] | None, changes:
     without an offset.
     """
     removed: list[str] = []
-    for name in changes:
+    for name, value in changes.items():
         try:
             wire_name, exact = _FIELDS[name]
         except KeyError:
             message = f"unexpected keyword argument {name!r}: fields of other names are set with `extra`"
             raise TypeError(message) from None
-        value = changes[name]  # type: ignore[literal-required]
         if value.__class__ is exact:
             fields[wire_name] = value
         elif value is None:
@@ -159,8 +160,8 @@ def set_fields(fields: dict[str, Any], extra: Mapping[str, Any] | None, changes:
     return removed
 
 
-def _set_extra(fields: dict[str, Any], extra: Mapping[str, Any], removed: list[str]) -> None:
-    if not isinstance(extra, (dict, Mapping)):
+def _set_extra(fields: dict[str, Any], extra: Mapping[Any, Any], removed: list[str]) -> None:
+    if not isinstance(extra, _MAPPINGS):
         message = f"`extra` is a mapping from wire names to values, not {type(extra).__name__}"
         raise TypeError(message)
     for name, value in extra.items():

@@ -1,7 +1,7 @@
 """The record, in its two forms: decoded whole, and as an envelope around undecoded choices."""
 
 from datetime import datetime, timezone
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from msgspec import EncodeError, Meta, Raw, Struct, structs
 
@@ -96,7 +96,7 @@ def writable(response: Struct) -> Struct:
     instant = writable_time(timestamp)
     if instant is not timestamp:
         # structs.replace() would run the type's __post_init__ again, and to import `copy` would slow every start.
-        response = response.__copy__()  # type: ignore[attr-defined]
+        response = cast("Any", response).__copy__()
         structs.force_setattr(response, "timestamp", instant)
     return response
 
@@ -107,7 +107,7 @@ def writable_time(timestamp: object) -> datetime:
     Raises `TypeError` for what is not a datetime, and `EncodeError` for a time without an offset.
     """
     # pandas.NaT is a datetime without a year.
-    if not isinstance(timestamp, datetime) or not isinstance(timestamp.year, int):
+    if not isinstance(timestamp, datetime) or type(timestamp.year) is not int:
         message = f"timestamp: Expected `datetime`, got `{type(timestamp).__name__}`"
         raise TypeError(message)
     offset = timestamp.utcoffset()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 
     Encode = Callable[[list[Any], int], bytes]
+    OneOrMany = Union[Struct, "Message", list[Any]]
 
 # A message that is encoded already.
 Message = Union[bytes, bytearray, memoryview, Raw]
@@ -31,9 +32,10 @@ R = TypeVar("R")
 # White space of JSON: what a reader skips as a keep-alive holds nothing else.
 BLANK = b" \t\r\n"
 
-_MESSAGES = (bytes, bytearray, memoryview, Raw)
+_MESSAGES: tuple[type[Any], ...] = (bytes, bytearray, memoryview, Raw)
 _ENCODED = frozenset(_MESSAGES)
-_SINGLE = (*_MESSAGES, Struct)
+_SINGLE: tuple[type[Any], ...] = (*_MESSAGES, Struct)
+_OTHER_ITERABLES: tuple[type[Any], ...] = (str, dict)
 _UTC = timezone.utc
 
 # The exact path alone needs the codec's hook: it is called for what the fast path cannot encode either.
@@ -133,7 +135,7 @@ def iterate(items: Iterable[Any], encode: Encode, end: bytes) -> Iterator[bytes]
     return _chunks(items, encode, end)
 
 
-def _chunks(items: Iterable[Any], encode: Encode, end: bytes) -> Iterator[bytes]:
+def _chunks(items: Iterable[OneOrMany], encode: Encode, end: bytes) -> Iterator[bytes]:
     number = 1
     for item in items:
         batch = item if isinstance(item, list) else [item]
@@ -152,7 +154,7 @@ def aiterate(items: AsyncIterable[Any], encode: Encode, end: bytes) -> AsyncIter
     return _achunks(items, encode, end)
 
 
-async def _achunks(items: AsyncIterable[Any], encode: Encode, end: bytes) -> AsyncIterator[bytes]:
+async def _achunks(items: AsyncIterable[OneOrMany], encode: Encode, end: bytes) -> AsyncIterator[bytes]:
     source = items.__aiter__()
     number = 1
     try:
@@ -176,7 +178,7 @@ def _check(values: Any, expected: str) -> None:
         _reject(values, expected, "put a single one in a list")
     if hasattr(values, "__aiter__"):
         _reject(values, expected, "aiter_encode takes async ones")
-    if isinstance(values, (str, dict)) or not hasattr(values, "__iter__"):
+    if isinstance(values, _OTHER_ITERABLES) or not hasattr(values, "__iter__"):
         _reject(values, expected)
 
 

@@ -230,7 +230,7 @@ def encode(records: Iterable[Struct | Message]) -> bytes:
     >>> encode([ChatCompletionResponse(stream=True), b"\x80"])
     b'\x00\x00\x00\t\x81\xa6stream\xc3\x00\x00\x00\x01\x80'
     """
-    return _encode(records if type(records) is list else listed(records), 1)
+    return _encode(records if isinstance(records, list) else listed(records), 1)
 
 
 def _encode(items: list[Any], first: int) -> bytes:

@@ -227,7 +227,7 @@ def encode(records: Iterable[Struct | Message]) -> bytes:
     >>> encode([ChatCompletionResponse(cost=0.25), b'{"cost":1.00}', b'{\n  "cost": 2.00\n}'])
     b'{"cost":0.25}\n{"cost":1.00}\n{"cost":2.00}\n'
     """
-    return encode_json_lines(records if type(records) is list else listed(records), 1)
+    return encode_json_lines(records if isinstance(records, list) else listed(records), 1)
 
 
 def iter_encode(items: Iterable[Struct | Message | list[Item]]) -> Iterator[bytes]:

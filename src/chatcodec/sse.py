@@ -292,7 +292,7 @@ def encode(records: Iterable[Struct | Message]) -> bytes:
     >>> encode([ChatCompletionResponse(cost=0.25), b'{\n"cost":1.00}']) + END
     b'data: {"cost":0.25}\n\ndata: {\ndata: "cost":1.00}\n\ndata: [DONE]\n\n'
     """
-    return encode_events(records if type(records) is list else listed(records), 1)
+    return encode_events(records if isinstance(records, list) else listed(records), 1)
 
 
 def iter_encode(items: Iterable[Struct | Message | list[Item]]) -> Iterator[bytes]:
