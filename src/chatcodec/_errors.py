@@ -49,17 +49,6 @@ _UNWRITABLE: Table = [
 class RecordError(DecodeError):
     r"""A bad record in a stream. The records decoded before it are in `records`; the stream continues after it.
 
-    Attributes:
-        kind: ``"malformed"``, ``"invalid"`` (well-formed data of the wrong type) or ``"too_long"``; of a `StreamError`
-            ``"incomplete"`` or ``"upstream"``. Labels for metrics.
-        unit: ``"line"``, ``"frame"`` or ``"event"``; ``"message"`` where messages are stamped.
-        index: the number of the line, frame, event or message, from 1, keep-alives counted.
-        offset: where it starts in the stream, in bytes from 0; for a frame, where its header starts.
-        reason: what is wrong with it, without a byte of its data.
-        data: its first bytes, 1 KiB at most; empty for a frame rejected from its header.
-        records: the records before it that no call has returned yet, and no error has carried.
-        path: the file that it is in, where `chatcodec.dask` read it; `index` then counts in its partition.
-
     The text names the place and the reason. The error of the codec that rejected the record is its ``__cause__``.
     The error pickles, without its cause.
 
@@ -68,6 +57,24 @@ class RecordError(DecodeError):
     Traceback (most recent call last):
     chatcodec.RecordError: line 2 at offset 11: Expected `float | null`, got `str` - at `$.cost`
     """
+
+    kind: Kind
+    """``"malformed"``, ``"invalid"`` (well-formed data of the wrong type) or ``"too_long"``; of a `StreamError`
+    ``"incomplete"`` or ``"upstream"``. Labels for metrics."""
+    unit: str
+    """``"line"``, ``"frame"`` or ``"event"``; ``"message"`` where messages are stamped."""
+    index: int
+    """The number of the line, frame, event or message, from 1, keep-alives counted."""
+    offset: int
+    """Where it starts in the stream, in bytes from 0; for a frame, where its header starts."""
+    reason: str
+    """What is wrong with it, without a byte of its data."""
+    data: bytes
+    """Its first bytes, 1 KiB at most; empty for a frame rejected from its header."""
+    records: list[Any]
+    """The records before it that no call has returned yet, and no error has carried."""
+    path: str | None
+    """The file that it is in, where `chatcodec.dask` read it; `index` then counts in its partition."""
 
     def __init__(
         self,
@@ -84,13 +91,13 @@ class RecordError(DecodeError):
         if path is not None:
             place = f"{path} at offset {offset}, {unit} {index} of its partition"
         super().__init__(f"{place}: {reason}")
-        self.kind: Kind = kind
+        self.kind = kind
         self.unit = unit
         self.index = index
         self.offset = offset
         self.reason = reason
         self.data = data
-        self.records: list[Any] = [] if records is None else records
+        self.records = [] if records is None else records
         self.path = path
 
     def __reduce__(self) -> tuple[Any, ...]:

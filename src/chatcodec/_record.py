@@ -21,26 +21,24 @@ class ChatCompletionResponse(Struct, rename="camel", kw_only=True, omit_defaults
 
     Absent and ``null`` both read as ``None``, and ``None`` is never written. Subclasses may add fields.
 
-    Attributes:
-        timestamp: when the response was made, with an offset.
-        generation_id: the generation's id (``generationId`` on the wire).
-        session_id: the session's id (``sessionId`` on the wire).
-        choices: the completions, as the provider sent them.
-        stream: whether it belongs to a streamed response.
-        cost: what the generation cost, in the provider's currency.
-        latency: how long it took, in milliseconds.
-
     >>> ChatCompletionResponse(generation_id="g-1", cost=0.25).cost
     0.25
     """
 
     timestamp: Instant | None = None
+    """When the response was made, with an offset."""
     generation_id: str | None = None
+    """The generation's id (``generationId`` on the wire)."""
     session_id: str | None = None
+    """The session's id (``sessionId`` on the wire)."""
     choices: Choices | None = None
+    """The completions, as the provider sent them."""
     stream: bool | None = None
+    """Whether it belongs to a streamed response."""
     cost: float | None = None
+    """What the generation cost, in the provider's currency."""
     latency: float | None = None
+    """How long it took, in milliseconds."""
 
 
 # Without references back to itself an envelope cannot be part of a cycle, so the garbage collector can ignore it.
@@ -51,11 +49,9 @@ class Envelope(Struct, rename="camel", kw_only=True, omit_defaults=True, gc=Fals
     ends both. A view is empty where its field is absent, and the encoded null where it is null. Decode
     ``choices`` with the ``decode_choices`` of the format it came in. An envelope cannot be encoded.
 
-    Attributes:
-        error: what a provider reported in place of a completion, often with status 200 and in the middle of a
-            stream. `ChatCompletionResponse`, whose fields are all optional, reads such a message as an empty record.
-
-    The other fields are those of `ChatCompletionResponse`.
+    Providers report failures in ``error``, often with status 200 and in the middle of a stream.
+    `ChatCompletionResponse`, whose fields are all optional, reads such a message as an empty record. The other fields
+    are those of `ChatCompletionResponse`.
 
     >>> from chatcodec import json
     >>> envelope = json.peek(b'{"cost":0.25,"choices":[{"index":0}]}')
@@ -66,13 +62,21 @@ class Envelope(Struct, rename="camel", kw_only=True, omit_defaults=True, gc=Fals
     """
 
     timestamp: Instant | None = None
+    """When the response was made, with an offset."""
     generation_id: str | None = None
+    """The generation's id (``generationId`` on the wire)."""
     session_id: str | None = None
+    """The session's id (``sessionId`` on the wire)."""
     choices: Raw = Raw()
+    """The completions, undecoded: a view of the received bytes."""
     stream: bool | None = None
+    """Whether it belongs to a streamed response."""
     cost: float | None = None
+    """What the generation cost, in the provider's currency."""
     latency: float | None = None
+    """How long it took, in milliseconds."""
     error: Raw = Raw()
+    """What a provider reported in place of a completion, undecoded: a view of the received bytes."""
 
     @property
     def failed(self) -> bool:

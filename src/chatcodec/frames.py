@@ -207,11 +207,11 @@ def aiter_batches(
     return _iterate.abatches(StreamDecoder(type, **options), source)
 
 
-# What to write while there is nothing to send: an empty frame, which readers skip.
 KEEP_ALIVE: bytes = bytes(4)
+"""What to write while there is nothing to send: an empty frame, which readers skip."""
 
-# What to write after the last record: nothing, since frames have no end mark.
 END: bytes = b""
+"""What to write after the last record: nothing, since frames have no end mark."""
 
 _LONGEST = 2**32 - 1
 

@@ -9,6 +9,13 @@ one in use. Frames of MessagePack are for connections of their own, and have non
 """
 
 JSON: str = "application/json"
+"""One message as JSON, as `chatcodec.json` writes it."""
+
 MSGPACK: str = "application/vnd.msgpack"
+"""One message as MessagePack, as `chatcodec.msgpack` writes it."""
+
 NDJSON: str = "application/x-ndjson"
+"""A stream of JSON lines, as `chatcodec.ndjson` writes it."""
+
 SSE: str = "text/event-stream"
+"""A stream of server-sent events, as `chatcodec.sse` writes it."""

@@ -203,11 +203,11 @@ def aiter_batches(
     return _iterate.abatches(StreamDecoder(type, **options), source)
 
 
-# What to write while there is nothing to send: a blank line, which readers skip.
 KEEP_ALIVE: bytes = b"\n"
+"""What to write while there is nothing to send: a blank line, which readers skip."""
 
-# What to write after the last record: nothing, since lines have no end mark.
 END: bytes = b""
+"""What to write after the last record: nothing, since lines have no end mark."""
 
 
 def encode(records: Iterable[Struct | Message]) -> bytes:

@@ -268,11 +268,11 @@ def aiter_batches(
     return _iterate.abatches(StreamDecoder(type, **options), source)
 
 
-# What to write while there is nothing to send: a comment, which readers skip.
 KEEP_ALIVE: bytes = b":\n\n"
+"""What to write while there is nothing to send: a comment, which readers skip."""
 
-# What to write after the last record: without it readers take the stream for cut.
 END: bytes = b"data: [DONE]\n\n"
+"""What to write after the last record: without it readers take the stream for cut."""
 
 
 def encode(records: Iterable[Struct | Message]) -> bytes:

@@ -30,15 +30,22 @@ _UNITS = 2**1126
 
 
 class FieldReport(Struct, rename="camel"):
-    """The figures of one field: how many records have it, its total and quantiles; ``None`` if no record has it."""
+    """The figures of one field. All but `count` and `total` are ``None`` where no record has it."""
 
     count: int
+    """How many records have the field."""
     total: float
+    """The sum of its values."""
     mean: float | None
+    """The mean."""
     p50: float | None
+    """The median."""
     p90: float | None
+    """The 90th percentile."""
     p99: float | None
+    """The 99th percentile."""
     largest: float | None
+    """The largest value."""
 
 
 class Distribution:

@@ -24,29 +24,29 @@ _LAST = datetime.max.replace(tzinfo=timezone.utc)
 
 
 class Report(Struct, rename="camel"):
-    """The figures of a summary.
-
-    Attributes:
-        bad: the number of rejected records, which `records` leaves out.
-        errors: the number of messages in which the provider reported an error; neither `records` nor `bad` counts them.
-        first: the earliest time, in UTC.
-        last: the latest time, in UTC.
-        sessions: the number of different session ids, exact up to 16,384.
-        sessions_error: its relative error (95 % confidence); 0 if it is exact.
-        quantile_error: the largest relative error of a quantile, which is never too high; 0 if all are exact. Not for
-            quantiles below 1e-307.
-    """
+    """The figures of a summary."""
 
     records: int
+    """The number of records."""
     bad: int
+    """The number of rejected records, which `records` leaves out."""
     errors: int
+    """The number of messages in which the provider reported an error; neither `records` nor `bad` counts them."""
     first: datetime | None
+    """The earliest time, in UTC."""
     last: datetime | None
+    """The latest time, in UTC."""
     sessions: int
+    """The number of different session ids, exact up to 16,384."""
     sessions_error: float
+    """The relative error of `sessions` (95 % confidence); 0 if it is exact."""
     quantile_error: float
+    """The largest relative error of a quantile, which is never too high; 0 if all are exact. Not for quantiles below
+    1e-307."""
     cost: FieldReport
+    """What the generations cost, in the provider's currency."""
     latency: FieldReport
+    """How long they took, in milliseconds."""
 
 
 class Summary:
