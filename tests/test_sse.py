@@ -42,6 +42,8 @@ GOOD = event(b'data: {"cost":1.0}')
 @given(whole=st.lists(st.sampled_from(EVENTS.pieces), max_size=16).map(b"".join), data=st.data())
 @example(whole=b"\r\ndata: {}\r\r\ndata: {}\n\r\n", data=None)
 @example(whole=b"data: 1\r\n\r\r\ndata:  2\r\r\n\n", data=None)
+@example(whole=b": x\r\r\n\r\nx\r\n\r\n", data=None)
+@example(whole=b"id: 1\r\n\r\n: x\r\r\n\r\ndata: [\r\n\r\n", data=None)
 def test_events_are_those_of_the_whatwg_standard(whole: bytes, data: Any) -> None:
     for type in TYPES:
         seen = outcome(EVENTS, [whole], type=type)
@@ -176,6 +178,14 @@ def test_what_is_no_event_stream_is_incomplete_or_with_a_blank_line_malformed(ty
 def type_of(error: Exception) -> type:
     """Return the error's class; `type` is a parameter of the tests."""
     return error.__class__
+
+
+@line_ends
+def test_the_data_of_a_block_without_data_is_its_lines_without_the_blank_one(end: bytes) -> None:
+    page = event(b"<html>", b"<p>", end=end)
+    for place in range(len(page)):
+        (error, *_) = outcome(EVENTS, cut(page, [place]))
+        assert error.data == b"<html>" + end + b"<p>" + end
 
 
 def test_a_page_of_several_blocks_is_one_bad_record_for_each() -> None:
@@ -358,7 +368,7 @@ def test_cost_grows_linearly_with_the_lines_of_an_event_however_they_are_cut(
     check_growth(make, 2000)
 
 
-# encode
+# Types
 
 
 def test_types() -> None:

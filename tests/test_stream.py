@@ -187,6 +187,21 @@ def test_bytes_are_the_messages_as_they_arrived_good_or_bad(framing: Framing) ->
 
 
 @framings
+@pytest.mark.parametrize("buffer", [bytes, bytearray, memoryview])
+def test_a_message_is_bytes_of_its_own_whatever_its_chunks_are(framing: Framing, buffer: Any) -> None:
+    for whole in (framing.framed(b"1" * 9000, b"2") * 2, framing.encoded(*COSTS)):
+        for size in (len(whole), 5000, 100, 7):
+            records = [
+                record
+                for decoder in [framing.stream.StreamDecoder(bytes)]
+                for chunk in pieces(whole, size)
+                for record in decoder.feed(buffer(chunk))
+            ]
+            assert {type(record) for record in records} == {bytes}
+            assert framing.framed(*records) == whole
+
+
+@framings
 def test_raw_is_a_view_with_its_syntax_checked_and_its_values_not(framing: Framing) -> None:
     view, error = outcome(framing, [framing.framed(framing.invalid, framing.malformed), framing.end], type=msgspec.Raw)
     assert view == framing.invalid
@@ -308,6 +323,20 @@ def test_an_error_names_its_kind_and_the_codecs_error_is_its_cause(framing: Fram
         with pytest.raises(DecodeError) as caught:
             framing.codec.decode(message)
         assert error.reason == str(caught.value)
+
+
+@framings
+@pytest.mark.parametrize("message", [b'{"sessionId":"', b'{"cost":1} ', b"\xa9"])
+@pytest.mark.parametrize("length", [10, 3000, 70_000])
+def test_the_reason_of_a_bad_record_does_not_depend_on_the_cut_nor_on_what_came_before(
+    framing: Framing, message: bytes, length: int
+) -> None:
+    whole = framing.frame(message + b"x" * length)
+    (alone, *_) = errors_of(outcome(framing, [whole]))
+    for before in (framing.bad, framing.encoded(COSTS[0]), framing.keep_alive * 600):
+        for size in (1000, 20_000, len(before + whole)):
+            *_, error = errors_of(outcome(framing, [*pieces(before + whole, size), framing.end]))
+            assert (error.reason, error.offset, error.data) == (alone.reason, len(before), alone.data)
 
 
 @framings
@@ -583,6 +612,17 @@ def test_whether_a_record_is_too_long_never_depends_on_the_cut(framing: Framing,
             ] * over
 
 
+@texts
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_part_of_a_byte_order_mark_is_never_too_long(framing: Framing, limit: int) -> None:
+    whole = BOM + framing.frame(b"1") * 2 + framing.end
+    for place in range(len(whole)):
+        chunks = cut(whole, [place])
+        assert outcome(framing, chunks, max_record_bytes=limit) == expected(
+            framing, whole, ChatCompletionResponse, limit
+        )
+
+
 @framings
 def test_a_record_that_is_too_long_is_reported_as_soon_as_it_is_known_and_skipped_unbuffered(framing: Framing) -> None:
     decoder = framing.stream.StreamDecoder(max_record_bytes=1000)
@@ -647,13 +687,13 @@ def test_the_unfinished_record_alone_is_buffered(framing: Framing, type: Any) ->
 
 @framings
 def test_an_unfinished_record_in_tiny_pieces_takes_no_more_memory_than_its_bytes(framing: Framing) -> None:
-    whole = framing.encoded(ChatCompletionResponse(session_id="x" * 200_000))
+    whole = framing.encoded(ChatCompletionResponse(session_id="x" * 60_000))
 
     def feed() -> Any:
         decoder = framing.stream.StreamDecoder()
         for at in range(0, len(whole) - 2, 2):
             decoder.feed(whole[at : at + 2])
-        assert decoder.buffered > 200_000
+        assert decoder.buffered > 60_000
         return decoder
 
     assert traced(feed)[0] < 1.3 * len(whole)
@@ -766,9 +806,6 @@ def test_errors_that_are_not_drained_cost_no_more_than_drained_ones(framing: Fra
         return run
 
     check_growth(make, 100)
-
-
-# encode
 
 
 # Names
