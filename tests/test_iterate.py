@@ -348,10 +348,19 @@ def test_an_asyncio_stream_reader_is_read_over_a_socket_without_waiting_for_more
 @pytest.mark.parametrize("name", ["iter_decode", "iter_batches"])
 @pytest.mark.parametrize(
     "source",
-    ["a.ndjson", pathlib.Path("a.ndjson"), io.StringIO("{}\n"), b"{}\n", bytearray(b"{}\n"), memoryview(b"{}\n")],
+    [
+        "a.ndjson",
+        pathlib.Path("a.ndjson"),
+        io.StringIO("{}\n"),
+        b"{}\n",
+        bytearray(b"{}\n"),
+        memoryview(b"{}\n"),
+        5,
+        None,
+    ],
     ids=lambda source: source.__class__.__name__,
 )
-def test_a_path_a_text_file_or_bytes_is_a_type_error_that_says_what_to_pass(
+def test_a_path_a_text_file_bytes_or_no_source_is_a_type_error_that_says_what_to_pass(
     framing: Framing, name: str, source: Any
 ) -> None:
     with pytest.raises(TypeError, match=r"binary|open\(|chunks"):

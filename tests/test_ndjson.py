@@ -63,6 +63,8 @@ def test_some_lines_may_end_in_crlf_and_others_not(type: Any) -> None:
 
 def test_one_carriage_return_is_dropped_from_bytes_and_no_other_byte() -> None:
     assert outcome(LINES, [b" a \r\r\n\rb\n"], type=bytes) == [b" a \r", b"\rb"]
+    long = b"a" * 70_000
+    assert outcome(LINES, [long + b"\r\n" + long + b"\n"], type=bytes) == [long, long]
 
 
 def test_many_lines_of_one_byte_are_as_many_records() -> None:
@@ -98,7 +100,8 @@ def test_an_offset_counts_the_byte_order_mark_and_the_limit_does_not() -> None:
 
 @pytest.mark.parametrize("data", [b"{}\n" + BOM + b"{}\n", BOM * 2 + b"{}\n", b"\xef\xbb\n", b"\xef", b"\xef\xbb"])
 def test_a_byte_order_mark_elsewhere_or_part_of_one_is_an_error(data: bytes) -> None:
-    assert isinstance(outcome(LINES, [data])[-1], Bad)
+    for place in range(len(data)):
+        assert isinstance(outcome(LINES, cut(data, [place]))[-1], Bad)
 
 
 def test_the_last_line_needs_no_newline() -> None:

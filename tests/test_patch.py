@@ -375,6 +375,20 @@ def test_what_on_error_raises_comes_out(framing: ModuleType, codec: ModuleType) 
 
 
 @framings
+def test_what_a_type_of_the_users_raises_comes_out_and_is_no_bad_message(
+    framing: ModuleType, codec: ModuleType
+) -> None:
+    class Odd(Envelope):
+        def __post_init__(self) -> None:
+            raise KeyError
+
+    errors: list[RecordError] = []
+    with pytest.raises(KeyError):
+        framing.stamp([raw(codec)], Odd, on_error=errors.append)
+    assert errors == []
+
+
+@framings
 @pytest.mark.parametrize("message", [7, "{}", None, {}, ChatCompletionResponse()])
 def test_what_is_no_message_is_a_type_error(framing: ModuleType, codec: ModuleType, message: Any) -> None:
     if not (codec is json and message == "{}"):
