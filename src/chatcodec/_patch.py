@@ -71,7 +71,7 @@ class Format:
         self.decode_fields: Callable[[Buffer], dict[str, Any]] = decoder(dict[str, Raw]).decode
 
     def envelope(self, buf: Buffer, fields: dict[str, Any], type: type[Any]) -> Any:
-        """Return what `peek` returns of a message whose `fields` are all there as views, and whose choices are long."""
+        """Return what the codec's `peek` returns, for a subclass or for a message with long choices in its `fields`."""
         # A subclass is always decoded from the whole message, which its own fields and checks have to see.
         if type is not Envelope:
             return self._decoder(type).decode(buf)
