@@ -301,6 +301,29 @@ def test_a_bad_record_raises_with_the_good_ones_before_it_and_the_next_feed_cont
 
 
 @framings
+@types
+@pytest.mark.parametrize("length", [10, 9000])
+def test_feeding_without_draining_goes_on_after_bad_records_in_a_long_buffer(
+    framing: Framing, type: Any, length: int
+) -> None:
+    good = framing.encoded(ChatCompletionResponse(session_id="x" * length))
+    bad_one = framing.frame(framing.malformed) if type is msgspec.Raw else framing.bad
+    whole = good + bad_one * 3 + good * 2 + bad_one + good
+    (record,) = map(plain, framing.stream.StreamDecoder(type).feed(good))
+    for size in (100, 1000, len(good) - 1):
+        decoder = framing.stream.StreamDecoder(type)
+        seen: list[Any] = []
+        chunks = [*pieces(good, size)[:-1], pieces(good, size)[-1] + whole[len(good) :], good[:-3], good[-3:]]
+        for chunk in [*chunks, *[b""] * 5]:
+            try:
+                seen += decoder.feed(chunk)
+            except RecordError as error:
+                seen += error.records
+        assert [plain(item) for item in seen if item != framing.invalid] == [record] * 5
+        assert decoder.buffered == 0
+
+
+@framings
 def test_on_error_is_called_with_each_bad_record_and_the_stream_goes_on(framing: Framing) -> None:
     errors: list[RecordError] = []
     decoder = framing.stream.StreamDecoder(on_error=errors.append)
