@@ -1,9 +1,8 @@
-"""Workloads on single messages: decode, encode, peek, patch, transcode."""
+"""Workloads on single messages: decode, encode, peek, transcode."""
 
 from __future__ import annotations
 
 import json as stdlib
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +12,9 @@ import msgspec
 import orjson
 import ormsgpack
 import simdjson
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
+from pydantic import BaseModel
 
+from bench import by_hand
 from bench.measure import Contender, Workload, as_record, each, one_by_one, own_code
 from chatcodec import ChatCompletionResponse, Envelope, json, msgpack, transcode
 
@@ -25,28 +24,13 @@ if TYPE_CHECKING:
     Call = Callable[..., Any]
 
 SIX = ("timestamp", "generationId", "sessionId", "stream", "cost", "latency")
-SESSION = "0123456789abcdef0123456789abcdef"
-
-
-class Model(BaseModel):
-    """The record, as pydantic has it."""
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore")
-
-    timestamp: datetime | None = None
-    generation_id: str | None = None
-    session_id: str | None = None
-    choices: list[dict[str, Any]] | None = None
-    stream: bool | None = None
-    cost: float | None = None
-    latency: float | None = None
 
 
 def workloads(corpus: str, lines: list[bytes]) -> Iterator[Workload]:
     """Yield the workloads on `lines`, which are messages in JSON."""
     records = [json.decode(line) for line in lines]
     packed = [msgpack.encode(record) for record in records]
-    models = [Model.model_validate_json(line) for line in lines]
+    models = [by_hand.Model.model_validate_json(line) for line in lines]
     dicts = [orjson.loads(line) for line in lines]
     count = len(lines)
 
@@ -59,14 +43,14 @@ def workloads(corpus: str, lines: list[bytes]) -> Iterator[Workload]:
         one_by_one("chatcodec", json.decode, lines),
         one_by_one("orjson, to dicts", orjson.loads, lines),
         one_by_one("fastsimdjson, to dicts", fastsimdjson.loads, lines),
-        one_by_one("pydantic", Model.model_validate_json, lines),
+        one_by_one("pydantic", by_hand.Model.model_validate_json, lines),
         one_by_one("json, to dicts", stdlib.loads, lines),
     )
     yield workload(
         "msgpack.decode",
         *_limit(msgspec.msgpack.Decoder(ChatCompletionResponse).decode, packed),
         one_by_one("chatcodec", msgpack.decode, packed),
-        one_by_one("ormsgpack, to dicts", _unpack, packed),
+        one_by_one("ormsgpack, to dicts", by_hand.unpack, packed),
         one_by_one("msgpack, to dicts", lambda data: msgpack_peer.unpackb(data, timestamp=3), packed),
     )
     yield workload(
@@ -74,7 +58,7 @@ def workloads(corpus: str, lines: list[bytes]) -> Iterator[Workload]:
         *_limit(msgspec.json.Encoder().encode, records),
         one_by_one("chatcodec", json.encode, records),
         Contender("orjson, from dicts", each(orjson.dumps, dicts), lambda: map(orjson.dumps, dicts)),
-        Contender("pydantic", each(_model_dump, models), lambda: map(_model_dump, models)),
+        Contender("pydantic", each(by_hand.model_dump, models), lambda: map(by_hand.model_dump, models)),
         Contender("json, from dicts", each(stdlib.dumps, dicts), lambda: map(stdlib.dumps, dicts)),
     )
     yield workload(
@@ -93,17 +77,16 @@ def workloads(corpus: str, lines: list[bytes]) -> Iterator[Workload]:
         one_by_one("fastsimdjson parse", lambda line: _read_six(fastsimdjson.parse(line).get), lines),
         one_by_one("pysimdjson", _pysimdjson(simdjson.Parser()), lines),
         one_by_one("orjson", orjson.loads, lines),
-        one_by_one("pydantic", Model.model_validate_json, lines),
+        one_by_one("pydantic", by_hand.Model.model_validate_json, lines),
         plain=_six,
     )
     yield workload(
         "msgpack.peek",
         *_limit(msgspec.msgpack.Decoder(Envelope).decode, packed),
         one_by_one("chatcodec", msgpack.peek, packed),
-        one_by_one("ormsgpack", _unpack, packed),
+        one_by_one("ormsgpack", by_hand.unpack, packed),
         plain=_six,
     )
-    yield from _patches(corpus, lines, packed)
     yield workload(
         "json_to_msgpack",
         one_by_one(
@@ -118,7 +101,7 @@ def workloads(corpus: str, lines: list[bytes]) -> Iterator[Workload]:
             "msgspec, parsed once, unchecked", _through(msgspec.msgpack.Decoder(), msgspec.json.Encoder()), packed
         ),
         one_by_one("chatcodec", transcode.msgpack_to_json, packed),
-        one_by_one("ormsgpack + orjson, unchecked", lambda data: orjson.dumps(_unpack(data)), packed),
+        one_by_one("ormsgpack + orjson, unchecked", lambda data: orjson.dumps(by_hand.unpack(data)), packed),
     )
 
 
@@ -129,55 +112,6 @@ def _limit(call: Call, items: list[Any]) -> list[Contender]:
         return call(item)
 
     return [one_by_one("msgspec", call, items), one_by_one("msgspec, in a Python function", own_code(function), items)]
-
-
-def _patches(corpus: str, lines: list[bytes], packed: list[bytes]) -> Iterator[Workload]:
-    """Yield what sets two fields: those that are there already, and those that are not."""
-    for place in ("present", "absent"):
-        for name, codec, whole in (("json", json, lines), ("msgpack", msgpack, packed)):
-            fields: dict[str, Any] = (
-                {"session_id": "s", "latency": 1.5} if place == "present" else dict.fromkeys(("session_id", "latency"))
-            )
-            messages = [codec.patch(message, **fields) for message in whole]
-            module = getattr(msgspec, name)
-            encode = module.Encoder().encode
-            raw, struct = module.Decoder(dict[str, msgspec.Raw]).decode, module.Decoder(ChatCompletionResponse).decode
-            peers: dict[str, Call] = {
-                "msgspec, dict[str, Raw] inline": _assign_keys(raw, encode),
-                "chatcodec": _patch(codec.patch),
-                "msgspec struct": _assign_attributes(struct, encode),
-            }
-            if codec is json:
-                peers["orjson"] = _assign_keys(orjson.loads, orjson.dumps)
-                peers["pydantic"] = _assign_attributes(Model.model_validate_json, _model_dump)
-            else:
-                peers["ormsgpack"] = _assign_keys(_unpack, _pack)
-            contenders = [one_by_one(title, function, messages) for title, function in peers.items()]
-            yield Workload(f"{name}.patch, two fields {place}", corpus, len(messages), contenders, as_record)
-
-
-def _patch(patch: Call) -> Call:
-    return own_code(lambda message: patch(message, session_id=SESSION, latency=12.5))
-
-
-def _assign_keys(decode: Call, encode: Call) -> Call:
-    def assign(message: bytes) -> Any:
-        fields = decode(message)
-        fields["sessionId"] = SESSION
-        fields["latency"] = 12.5
-        return encode(fields)
-
-    return own_code(assign)
-
-
-def _assign_attributes(decode: Call, encode: Call) -> Call:
-    def assign(message: bytes) -> Any:
-        record = decode(message)
-        record.session_id = SESSION
-        record.latency = 12.5
-        return encode(record)
-
-    return own_code(assign)
 
 
 def _through(decoder: Any, encoder: Any) -> Call:
@@ -203,18 +137,6 @@ def _encode_into(encoder: Any, codec: Any, records: list[Any]) -> list[Contender
 
 def _into(encode_into: Call, buffer: bytearray) -> Call:
     return own_code(lambda record: encode_into(record, buffer))
-
-
-def _model_dump(model: Model) -> str:
-    return model.model_dump_json(by_alias=True, exclude_none=True)
-
-
-def _unpack(data: bytes) -> Any:
-    return ormsgpack.unpackb(data, option=ormsgpack.OPT_DATETIME_AS_TIMESTAMP_EXT)
-
-
-def _pack(fields: Any) -> bytes:
-    return ormsgpack.packb(fields, option=ormsgpack.OPT_DATETIME_AS_TIMESTAMP_EXT)
 
 
 def _read_six(get: Call) -> tuple[Any, ...]:

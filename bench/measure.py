@@ -1,8 +1,11 @@
-"""How speed is measured here: contenders in turn in one process, each between two readings of the limit.
+"""How speed is measured here: contenders in turn in one process, each between two readings of the base.
 
-The machine's speed drifts by more than contenders differ, so a single time says little. A round times the limit,
-the contender and the limit again; its figure is the contender's time over the mean of the two. The result is the
-median of the rounds, with the quartiles.
+The machine's speed drifts by more than contenders differ, so a single time says little. A round times the base,
+a contender, the base again, the next contender, and so on; a figure is the contender's time over the mean of the two
+readings beside it. The result is the median of the rounds, with the quartiles.
+
+Times are CPU times of the process, of all its threads: what other processes do is left out. On an idle machine they are
+the wall times, since no work here waits.
 """
 
 from __future__ import annotations
@@ -12,16 +15,16 @@ import statistics
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
-from time import perf_counter_ns
+from time import process_time_ns
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import msgspec
 
 from chatcodec import ChatCompletionResponse, DecodeError, json, msgpack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,7 +42,7 @@ class Contender:
 
 @dataclass
 class Workload:
-    """Work to do on `count` records, and who does it; the first contender is the limit."""
+    """Work to do on `count` records, and who does it; the first contender is the base of the ratios."""
 
     name: str
     corpus: str
@@ -51,7 +54,7 @@ class Workload:
 
 @dataclass
 class Figure:
-    """A contender's time over the limit's: the median of the rounds and the quartiles; and what it lost."""
+    """A contender's time over the base's: the median of the rounds and the quartiles; and how many records it lost."""
 
     contender: str
     ratio: float
@@ -63,31 +66,33 @@ class Figure:
 
 def measure(workload: Workload, rounds: int) -> list[Figure]:
     """Verify and time every contender of `workload`."""
-    limit, *others = workload.contenders
-    expected = _verified(workload, limit)
-    figures = [Figure(limit.name, 1.0, 1.0, 1.0, 0.0, 0)]
+    base, *others = workload.contenders
+    expected = _verified(workload, base)
     lost = [_lost(expected, _verified(workload, other)) for other in others]
     ratios: list[list[float]] = [[] for _ in others]
-    limits: list[float] = []
-    # What the peers brought along at import is none of what a collection in the middle should cost a contender.
+    readings: list[int] = []
+    # Objects that the peers' modules hold would make collections during a measurement slower.
     gc.collect()
     gc.freeze()
     for _ in range(rounds):
+        before = _time(base)
         for other, seen in zip(others, ratios, strict=True):
-            before, time, after = _time(limit), _time(other), _time(limit)
+            time, after = _time(other), _time(base)
             seen.append(2 * time / (before + after))
-            limits.append(min(before, after))
-    figures[0].nanoseconds = statistics.median(limits) / workload.count
+            readings.append(after)
+            before = after
+    nanoseconds = statistics.median(readings) / workload.count
+    figures = [Figure(base.name, 1.0, 1.0, 1.0, nanoseconds, 0)]
     for other, seen, missing in zip(others, ratios, lost, strict=True):
         low, middle, high = statistics.quantiles(seen, n=4)
-        figures.append(Figure(other.name, middle, low, high, middle * figures[0].nanoseconds, missing))
+        figures.append(Figure(other.name, middle, low, high, middle * nanoseconds, missing))
     return figures
 
 
 def _time(contender: Contender) -> int:
-    start = perf_counter_ns()
+    start = process_time_ns()
     contender.run()
-    return perf_counter_ns() - start
+    return process_time_ns() - start
 
 
 def _verified(workload: Workload, contender: Contender) -> Counter[Any] | None:
@@ -113,8 +118,8 @@ def each(function: Callable[[Any], Any], items: list[Any]) -> Callable[[], None]
 def own_code(function: Callable[P, R]) -> Callable[P, R]:
     """Return `function` with code of its own.
 
-    Since CPython 3.11 a place in the code remembers what it called last. Where contenders shared the place, each
-    would find it prepared for another one, which costs a Python function 20 ns a call and a C function nothing.
+    Since CPython 3.11 a call site is specialised for what it called last. If contenders shared one, each would find
+    it specialised for another, which costs a Python function 20 ns a call and a C function nothing.
     """
     assert isinstance(function, FunctionType)  # noqa: S101
     function.__code__ = function.__code__.replace()
@@ -126,8 +131,23 @@ def one_by_one(name: str, function: Callable[[Any], Any], items: list[Any]) -> C
     return Contender(name, each(function, items), lambda: map(function, items))
 
 
+def batched(items: list[R], number: int) -> list[list[R]]:
+    """Return `items` in lists of `number`."""
+    return [items[at : at + number] for at in range(0, len(items), number)]
+
+
+def drive(coroutine: Coroutine[Any, Any, R]) -> R:
+    """Return what `coroutine` returns, which awaits nothing that is not ready: an event loop would cost 50 us."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return cast("R", stop.value)
+    message = "the coroutine waits for something"
+    raise RuntimeError(message)
+
+
 def as_record(result: Any) -> bytes:
-    """Return what a contender made of a record, in a form in which equal records are equal bytes.
+    """Return what a contender made of a record, as MessagePack, so that equal records are equal bytes.
 
     Peers give structs, models, dicts, or encoded messages.
     """

@@ -1,4 +1,4 @@
-"""What a process pays: time to import, memory at its peak, page faults in steady state."""
+"""What a process needs: time to import, peak memory, page faults in steady state."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from bench.streams import cut
+from bench.readers import cut
 from chatcodec import ndjson
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What was measured, as text and as a picture."""
+"""What was measured, as text."""
 
 from __future__ import annotations
 
@@ -8,31 +8,25 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
-from matplotlib.figure import Figure as Canvas
+from bench import summary, tail
+from bench.chart import figure as digits
+from bench.gateway import __main__ as gateway
+from bench.gateway import end_to_end
 
 if TYPE_CHECKING:
-    from bench.measure import Figure
+    from collections.abc import Iterable
 
-    Results = dict[str, dict[str, list[Figure]]]
+    from bench.measure import Figure
+    from bench.summary import Added, Results
 
 HERE = Path(__file__).parent
 PEERS = (
     "chatcodec", "msgspec", "orjson", "fastsimdjson", "pysimdjson", "pydantic", "msgpack", "ormsgpack", "httpx",
-    "aiohttp", "jsonlines", "polars", "pyarrow",
+    "aiohttp", "fastapi", "uvicorn", "jsonlines", "polars", "pyarrow",
 )  # fmt: skip
-READING = """A figure is a contender's time over the time of the limit, the bare msgspec call on the same work.
+READING = """A figure is a contender's CPU time over that of the base, the first row, which shows nanoseconds a record.
 It is the median of the rounds, with the quartiles. *Lost*: records that do not come out as they went in.
 """
-# The work that a gateway does most, for the picture.
-SHOWN = (
-    "json.decode",
-    "json.peek",
-    "json.patch, two fields present",
-    "json_to_msgpack",
-    "ndjson feed, records, 16384 bytes a chunk",
-    "ndjson feed, envelopes, 16384 bytes a chunk",
-)
 
 
 def versions() -> str:
@@ -49,19 +43,57 @@ def _lines(path: str) -> list[str]:
     return Path(path).read_text(encoding="utf-8").splitlines() if Path(path).exists() else []
 
 
-def text(results: Results, process: dict[str, Any], tables: dict[str, str], corpus: str) -> str:
-    """Return the results as Markdown, `tables` behind them."""
+def text(
+    results: Results,
+    added: Added,
+    recipe: end_to_end.Figures,
+    process: dict[str, Any],
+    collections: dict[str, tail.Row],
+    corpus: str,
+) -> str:
+    """Return the results as Markdown."""
     parts = [
         "# Results\n",
         f"Measured on {datetime.now(timezone.utc):%Y-%m-%d} with `python -m bench`, corpus: {corpus}.\n",
         versions() + "\n",
+        "## Five rows\n",
+        "CPU time in µs; the gateway's is what a job adds to it: read cost and session, stamp a field, forward.\n",
+        _rows(summary.rows(results, added)),
+        "## What we aim at\n",
+        "The time of a contender over that of another.\n",
+        _targets(results),
+        "## In a gateway: added CPU time for a response\n",
+        gateway.table(added) + "\n",
+        "## The README's gateway, end to end: CPU time for a response\n",
+        "On FastAPI, aiohttp and uvicorn, beside a gateway on the same that forwards and does little else.\n",
+        end_to_end.table(recipe) + "\n",
+        "## Single pieces of work\n",
         READING,
+        *(_table(name, corpora) for name, corpora in results.items()),
+        _process(process),
+        "## With a heap of ten million objects: what collections add\n",
+        tail.table(collections) + "\n",
     ]
-    for name, corpora in results.items():
-        parts.append(_table(name, corpora))
-    parts.append(_process(process))
-    parts += [f"## {title}\n\n{table}\n" for title, table in tables.items()]
     return "\n".join(parts)
+
+
+def _rows(rows: Iterable[summary.Row]) -> str:
+    columns = [summary.CHATCODEC, summary.MSGSPEC, summary.ORJSON]
+    lines = [f"| | {' | '.join(columns)} | |", "|---" + "|--:" * len(columns) + "|---|"]
+    for row in rows:
+        others = [f"{name} {digits(value)}" for name, value in row.figures.items() if name not in columns]
+        cells = [row.job, *(digits(row.figures[column]) for column in columns), ", ".join(others)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _targets(results: Results) -> str:
+    lines = ["| | corpus | over | target | measured | |", "|---|---|---|--:|--:|---|"]
+    for target, corpus, bound, seen in summary.targets(results):
+        met = "" if seen <= bound else "missed"
+        job = target.workload if target.contender == summary.CHATCODEC else f"{target.workload}: {target.contender}"
+        lines.append(f"| {job} | {corpus} | {target.base} | {bound:.2f} | {seen:.2f} | {met} |")
+    return "\n".join(lines) + "\n"
 
 
 def _table(name: str, corpora: dict[str, list[Figure]]) -> str:
@@ -71,7 +103,7 @@ def _table(name: str, corpora: dict[str, list[Figure]]) -> str:
         for position, figure in enumerate(figures):
             cell = f"{figure.nanoseconds:,.0f} ns" if not position else _ratio(figure)
             rows[figure.contender][column] = cell
-    lines = [f"## {name}\n", f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    lines = [f"### {name}\n", f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     lines += [f"| {contender} | {' | '.join(cells)} |" for contender, cells in rows.items()]
     return "\n".join(lines) + "\n"
 
@@ -86,35 +118,3 @@ def _process(process: dict[str, Any]) -> str:
     for title, values in process.items():
         lines.append(f"- {title}: " + ", ".join(f"{name} {value:,.2f}" for name, value in values.items()) + ".")
     return "\n".join(lines) + "\n"
-
-
-def chart(results: Results, gateway: dict[str, dict[str, float]], path: Path) -> None:
-    """Draw the work that a gateway does most, and what it adds to a gateway's CPU time."""
-    panels = [_work_panel(name, results[name]) for name in SHOWN if name in results]
-    panels += [_gateway_panel(case, added) for case, added in gateway.items()]
-    mpl.rcParams["svg.hashsalt"] = "chatcodec"
-    canvas = Canvas(figsize=(10, 2.1 * ((len(panels) + 1) // 2)), layout="constrained")
-    axes = canvas.subplots((len(panels) + 1) // 2, 2, squeeze=False).flat
-    for axis in list(axes)[len(panels) :]:
-        axis.remove()
-    for axis, (title, bars) in zip(canvas.axes, panels, strict=True):
-        names = list(bars)[::-1]
-        colors = ["#c2410c" if name.startswith("chatcodec") else "#94a3b8" for name in names]
-        axis.barh(names, [bars[name] for name in names], color=colors)
-        axis.set_title(title, fontsize=9, loc="left")
-        axis.tick_params(labelsize=7)
-        axis.spines[["top", "right"]].set_visible(False)
-    canvas.supxlabel(
-        "whole responses: time over the bare msgspec call; gateway: CPU time added, orjson = 1; shorter is better",
-        fontsize=8,
-    )
-    canvas.savefig(path, metadata={"Date": None})
-
-
-def _work_panel(name: str, corpora: dict[str, list[Figure]]) -> tuple[str, dict[str, float]]:
-    figures = corpora.get("responses") or next(iter(corpora.values()))
-    return name, {figure.contender: figure.ratio for figure in figures}
-
-
-def _gateway_panel(case: str, added: dict[str, float]) -> tuple[str, dict[str, float]]:
-    return f"gateway: {case}", {name: time / added["orjson"] for name, time in added.items() if name != "untouched"}

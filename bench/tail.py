@@ -1,11 +1,11 @@
-"""What garbage collection adds to the slowest calls, beside a heap of ten million live objects.
+"""What garbage collection adds to the slowest calls, with a heap of ten million live objects.
 
 python -m bench.tail            # a minute, and 1 GB of memory
 python -m bench.tail --quick    # a heap of one million
 
-Each call is timed, by the thread's CPU time, so that what else the machine does is left out; collections are counted
-by `gc.callbacks`. A full one is rarer than p99.9 shows: CPython holds it back until a quarter of the heap is new. The
-first row says what one takes.
+Each call is timed by the thread's CPU time, which leaves out other processes; collections are counted by
+`gc.callbacks`. A full one is too rare for p99.9 to show: CPython waits until a quarter of the heap is new. The first
+row shows how long one takes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Collections:
     _start: int = field(default=0, repr=False)
 
     def __call__(self, phase: str, info: dict[str, int]) -> None:
-        """Take what `gc.callbacks` are told."""
+        """Count the phase of a collection that `gc.callbacks` reports."""
         if phase == "start":
             self._start = time.perf_counter_ns()
             return
@@ -52,7 +52,7 @@ class Collections:
             self.young += 1
 
     def clear(self) -> None:
-        """Begin again."""
+        """Reset the counts."""
         self.young, self.full, self.longest = 0, 0, 0.0
 
 
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def run(folder: Path | None = None, *, quick: bool = False) -> dict[str, Row]:
-    """Return what each work's calls take, in microseconds, and the collections that fell into them."""
+    """Return the time of each work's calls, in microseconds, and the collections during them."""
     with corpus_in(folder, 500, 20_000) as place:
         responses = (place / "responses.ndjson").read_bytes().splitlines()[:500]
         deltas = (place / "deltas.ndjson").read_bytes()[: 8 * 1024 * 1024]
@@ -84,7 +84,7 @@ Work = tuple[str, "Callable[[bytes], Any]", list[bytes], int]
 
 
 def works(responses: list[bytes], deltas: bytes) -> Iterator[Work]:
-    """Yield each work's name, its call, what it is called with in turn, and how often."""
+    """Yield each work: its name, its call, the arguments to call it with in turn, and the number of calls."""
     deltas = deltas[: deltas.rfind(b"\n") + 1]
     events = b"".join(b"data: " + line + b"\n" for line in deltas.splitlines(keepends=True))
     for name, call in (("decode", json.decode), ("peek", json.peek), ("patch", _patch)):
@@ -105,7 +105,7 @@ def _patch(body: bytes) -> bytes:
 
 
 def _keeping(call: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """Return a call that keeps its last results, as a gateway does with what it has under way."""
+    """Return a call that keeps its last results, as a gateway keeps the responses in flight."""
     kept: deque[Any] = deque(maxlen=IN_FLIGHT)
     return lambda body: kept.append(call(body))
 
@@ -139,7 +139,7 @@ def _measure(call: Callable[[bytes], Any], inputs: list[bytes], calls: int, coun
 
 
 def _times(call: Callable[[bytes], Any], inputs: list[bytes], calls: int) -> list[float]:
-    """Return what each call took, in microseconds, sorted."""
+    """Return the time of each call, in microseconds, sorted."""
     times = [0.0] * calls
     clock = time.thread_time_ns
     for number in range(calls):

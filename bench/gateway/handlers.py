@@ -1,233 +1,202 @@
-"""What the gateway can do with what passes through it, with chatcodec and with what users would pick instead.
+"""A gateway's job, with chatcodec and with what users would write by hand instead.
 
-A case's handler takes a whole body, or is made anew for each stream: a callable that takes what has arrived and
-returns what is to be sent on.
+The job: read the cost and the session of each response, stamp a field on it, and forward it. A handler takes a whole
+body, or what has arrived of a stream, and returns what is sent on. It gives what it read to a `Meter`.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
-from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-import orjson
 import ormsgpack
-import pydantic
-from msgspec import Meta, Raw, Struct
-from pydantic.alias_generators import to_camel
 
-from chatcodec import ChatCompletionResponse, Envelope, json, msgpack, ndjson, transcode
+from bench import by_hand
+from bench.by_hand import LATENCY
+from chatcodec import Envelope, json, msgpack, ndjson, transcode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
+
+    from bench.by_hand import Stamp
 
     Handler = Callable[[bytes], bytes]
+    Make = Callable[["Meter"], Handler]
 
-SESSION, LATENCY = "gateway-session-0001", 12.5
 COST = b'"cost":'  # what the last line of a stream alone has, and no text: a quote inside one is escaped
+FLOOR = "untouched"
+LINES = 200
 
 
-class RawResponse(Struct, rename="camel", kw_only=True, omit_defaults=True):
-    """The record, its choices spliced in as they came."""
+class Meter:
+    """What was read: the cost in all, and the session of what cost something."""
 
-    timestamp: Annotated[datetime, Meta(tz=True)] | None = None
-    generation_id: str | None = None
-    session_id: str | None = None
-    choices: Raw = Raw()
-    stream: bool | None = None
-    cost: float | None = None
-    latency: float | None = None
+    def __init__(self) -> None:
+        self.cost = 0.0
+        self.session: str | None = None
 
-
-class Model(pydantic.BaseModel):
-    """The record, as FastAPI users write it."""
-
-    model_config = pydantic.ConfigDict(alias_generator=to_camel, extra="allow")
-    timestamp: pydantic.AwareDatetime | None = None
-    generation_id: str | None = None
-    session_id: str | None = None
-    choices: list[dict[str, Any]] | None = None
-    stream: bool | None = None
-    cost: float | None = None
-    latency: float | None = None
+    def add(self, cost: float | None, session: str | None) -> None:
+        """Count a response, or a chunk of one."""
+        if cost is not None:
+            self.cost += cost
+            self.session = session
 
 
-_dump = partial(Model.model_dump_json, by_alias=True, exclude_none=True)
+def untouched(_: Meter) -> Handler:
+    """Forward, and do nothing else."""
+    return lambda body: body
 
 
-def _stamp(body: bytes) -> bytes:
-    return json.patch(body, session_id=SESSION, latency=LATENCY)
+def whole_of_chatcodec(meter: Meter) -> Handler:
+    """Stamp a whole response."""
+
+    def handle(body: bytes) -> bytes:
+        envelope, body = json.stamp(body, latency=LATENCY)
+        meter.add(envelope.cost, envelope.session_id)
+        return body
+
+    return handle
 
 
-def _stamped_by_structs(decode: Callable[[bytes], Any], encode: Callable[[Any], bytes]) -> Handler:
-    def stamp(body: bytes) -> bytes:
-        record = decode(body)
-        record.session_id = SESSION
-        record.latency = LATENCY
-        return encode(record)
+def whole_by_hand(stamp: Stamp, meter: Meter) -> Handler:
+    """Do the same by hand."""
 
-    return stamp
+    def handle(body: bytes) -> bytes:
+        (cost, session), body = stamp(body)
+        meter.add(cost, session)
+        return body
+
+    return handle
 
 
-def _stamped_by_dicts(decode: Callable[[bytes], Any], encode: Callable[[Any], bytes]) -> Handler:
-    def stamp(body: bytes) -> bytes:
+def packed_by_chatcodec(meter: Meter) -> Handler:
+    """Turn JSON into MessagePack, and read that, which costs less than reading the JSON."""
+
+    def handle(body: bytes) -> bytes:
+        packed = transcode.json_to_msgpack(body)
+        envelope = msgpack.peek(packed)
+        meter.add(envelope.cost, envelope.session_id)
+        return packed
+
+    return handle
+
+
+def packed_by_hand(decode: Callable[[bytes], Any], encode: Callable[[Any], bytes], meter: Meter) -> Handler:
+    """Do the same by hand, unchecked."""
+
+    def handle(body: bytes) -> bytes:
         fields = decode(body)
-        fields["sessionId"] = SESSION
-        fields["latency"] = LATENCY
+        meter.add(fields.get("cost"), fields.get("sessionId"))
         return encode(fields)
 
-    return stamp
+    return handle
 
 
-_encode = msgspec.json.Encoder().encode
-_decode_record = msgspec.json.Decoder(ChatCompletionResponse).decode
+def packed_by_pydantic(meter: Meter) -> Handler:
+    """Do the same with models."""
 
-STAMPS: dict[str, Handler] = {
-    "chatcodec": _stamp,
-    "msgspec": _stamped_by_structs(_decode_record, _encode),
-    "msgspec, choices Raw": _stamped_by_structs(msgspec.json.Decoder(RawResponse).decode, _encode),
-    "msgspec, dict[str, Raw]": _stamped_by_dicts(msgspec.json.Decoder(dict[str, Raw]).decode, _encode),
-    "orjson": _stamped_by_dicts(orjson.loads, orjson.dumps),
-    "pydantic": _stamped_by_structs(Model.model_validate_json, lambda model: _dump(model).encode()),
-}
+    def handle(body: bytes) -> bytes:
+        model = by_hand.Model.model_validate_json(body)
+        meter.add(model.cost, model.session_id)
+        return ormsgpack.packb(model.model_dump(mode="json", by_alias=True, exclude_none=True))
 
-TRANSCODERS: dict[str, Handler] = {
-    "chatcodec": transcode.json_to_msgpack,
-    "msgspec": lambda body: msgpack.encode(_decode_record(body)),
-    "orjson": lambda body: ormsgpack.packb(orjson.loads(body)),
-    "pydantic": lambda body: ormsgpack.packb(
-        Model.model_validate_json(body).model_dump(mode="json", by_alias=True, exclude_none=True)
-    ),
-}
+    return handle
 
 
-def lines_of_chatcodec() -> Handler:
-    """Stamp the lines of a chunk in one go."""
-    decoder = ndjson.StreamDecoder(bytes)
-    return lambda data: ndjson.stamp(decoder.feed(data), session_id=SESSION, latency=LATENCY)[1]
-
-
-def last_of_chatcodec() -> Handler:
-    """Look for a cost in all lines of a chunk at once, and stamp the line that has it."""
+def lines_of_chatcodec(meter: Meter) -> Handler:
+    """Stamp the lines of a chunk in one call."""
     decoder = ndjson.StreamDecoder(bytes)
 
-    def stamp(data: bytes) -> bytes:
-        lines = ndjson.encode(decoder.feed(data))
-        at = len(lines)
-        while (at := lines.rfind(COST, 0, at)) >= 0:
-            start, end = lines.rfind(b"\n", 0, at) + 1, lines.index(b"\n", at)
-            lines = lines[:start] + _stamp(lines[start:end]) + lines[end:]
-            at = start
+    def handle(data: bytes) -> bytes:
+        envelopes, lines = ndjson.stamp(decoder.feed(data), Envelope, latency=LATENCY)
+        for envelope in envelopes:
+            meter.add(envelope.cost, envelope.session_id)
         return lines
 
-    return stamp
+    return handle
 
 
-def meter_of_chatcodec() -> Handler:
-    """Read envelopes beside the chunk, which goes on as it came."""
-    decoder = ndjson.StreamDecoder(Envelope)
-
-    def meter(data: bytes) -> bytes:
-        _total(envelope.cost for envelope in decoder.feed(data))
-        return data
-
-    return meter
-
-
-def _total(costs: Iterable[float | None]) -> float:
-    return sum(cost for cost in costs if cost)
-
-
-def _cut(rest: bytes, data: bytes) -> tuple[list[bytes], bytes]:
-    *lines, rest = (rest + data).split(b"\n")
-    return lines, rest
-
-
-class LinesOfPeer:
+def lines_by_hand(stamp: Stamp, meter: Meter) -> Handler:
     """Split by hand, and stamp each line."""
+    feed = by_hand.Lines().feed
 
-    def __init__(self, stamp: Handler) -> None:
-        self._stamp, self._rest = stamp, b""
+    def handle(data: bytes) -> bytes:
+        lines = []
+        for line in feed(data):
+            (cost, session), stamped = stamp(line)
+            meter.add(cost, session)
+            lines.append(stamped + b"\n")
+        return b"".join(lines)
 
-    def __call__(self, data: bytes) -> bytes:
-        """Take what has arrived, and return what is to be sent on."""
-        lines, self._rest = _cut(self._rest, data)
-        return b"".join([self._stamp(line) + b"\n" for line in lines])
+    return handle
 
 
-class LastOfPeer:
+def last_of_chatcodec(meter: Meter) -> Handler:
+    """Read each line, and stamp the one with a cost."""
+    decoder = ndjson.StreamDecoder(bytes)
+
+    def handle(data: bytes) -> bytes:
+        lines = decoder.feed(data)
+        for number, line in enumerate(lines):
+            if json.peek(line).cost is not None:
+                lines[number] = _stamped(line, meter)
+        return ndjson.encode(lines)
+
+    return handle
+
+
+def found_by_chatcodec(meter: Meter) -> Handler:
+    """Search for a cost in all lines of a chunk at once, from the end; read and stamp the line that has one."""
+    decoder = ndjson.StreamDecoder(bytes)
+
+    def handle(data: bytes) -> bytes:
+        chunk = ndjson.encode(decoder.feed(data))
+        at = chunk.rfind(COST)
+        if at < 0:
+            return chunk
+        start, end = chunk.rfind(b"\n", 0, at) + 1, chunk.index(b"\n", at)
+        return chunk[:start] + _stamped(chunk[start:end], meter) + chunk[end:]
+
+    return handle
+
+
+def _stamped(line: bytes, meter: Meter) -> bytes:
+    envelope, line = json.stamp(line, latency=LATENCY)
+    meter.add(envelope.cost, envelope.session_id)
+    return line
+
+
+def last_by_hand(read: Callable[[bytes], Any], stamp: Stamp, meter: Meter) -> Handler:
     """Split by hand, read each line, and stamp the one with a cost."""
+    feed = by_hand.Lines().feed
 
-    def __init__(self, decode: Callable[[bytes], Any], cost: Callable[[Any], Any], stamp: Handler) -> None:
-        self._decode, self._cost, self._stamp, self._rest = decode, cost, stamp, b""
+    def handle(data: bytes) -> bytes:
+        lines = []
+        for line in feed(data):
+            stamped = line
+            if read(line) is not None:
+                (cost, session), stamped = stamp(line)
+                meter.add(cost, session)
+            lines.append(stamped + b"\n")
+        return b"".join(lines)
 
-    def __call__(self, data: bytes) -> bytes:
-        """Take what has arrived, and return what is to be sent on."""
-        lines, self._rest = _cut(self._rest, data)
-        return b"".join(
-            [(self._stamp(line) if self._cost(self._decode(line)) is not None else line) + b"\n" for line in lines]
-        )
-
-
-class MeterOfPeer:
-    """Split by hand, and read each line beside the chunk, which goes on as it came."""
-
-    def __init__(self, decode: Callable[[bytes], Any], cost: Callable[[Any], Any]) -> None:
-        self._decode, self._cost, self._rest = decode, cost, b""
-
-    def __call__(self, data: bytes) -> bytes:
-        """Take what has arrived, and return what is to be sent on."""
-        lines, self._rest = _cut(self._rest, data)
-        _total([self._cost(self._decode(line)) for line in lines])
-        return data
+    return handle
 
 
-READERS: dict[str, tuple[Callable[[bytes], Any], Callable[[Any], Any]]] = {
-    "msgspec": (_decode_record, lambda record: record.cost),
-    "msgspec, choices Raw": (msgspec.json.Decoder(RawResponse).decode, lambda record: record.cost),
-    "orjson": (orjson.loads, lambda fields: fields.get("cost")),
-    "pydantic": (Model.model_validate_json, lambda model: model.cost),
-}
+def found_by_hand(stamp: Stamp, meter: Meter) -> Handler:
+    """Do the same by hand, without splitting lines."""
+    rest = b""
 
+    def handle(data: bytes) -> bytes:
+        nonlocal rest
+        data = rest + data
+        length = data.rfind(b"\n") + 1
+        chunk, rest = data[:length], data[length:]
+        at = chunk.rfind(COST)
+        if at < 0:
+            return chunk
+        start, end = chunk.rfind(b"\n", 0, at) + 1, chunk.index(b"\n", at)
+        (cost, session), stamped = stamp(chunk[start:end])
+        meter.add(cost, session)
+        return chunk[:start] + stamped + chunk[end:]
 
-def _pass(body: bytes) -> bytes:
-    return body
-
-
-FLOOR = "untouched"
-
-# Whole bodies: contenders by case.
-WHOLE: dict[str, dict[str, Handler]] = {
-    "stamp a whole response": {FLOOR: _pass, **STAMPS},
-    "JSON in, MessagePack out": {FLOOR: _pass, **TRANSCODERS},
-}
-# Streams: what makes a contender's handler, by case.
-STREAMS: dict[str, dict[str, Callable[[], Handler]]] = {
-    "stamp every line of 200": {
-        FLOOR: lambda: _pass,
-        "chatcodec": lines_of_chatcodec,
-        **{name: partial(LinesOfPeer, stamp) for name, stamp in STAMPS.items() if name != "chatcodec"},
-    },
-    "read 200 lines, stamp the last": {
-        FLOOR: lambda: _pass,
-        "chatcodec": last_of_chatcodec,
-        **{name: partial(LastOfPeer, *reader, STAMPS[name]) for name, reader in READERS.items()},
-    },
-    "read 200 lines beside the stream": {
-        FLOOR: lambda: _pass,
-        "chatcodec": meter_of_chatcodec,
-        **{name: partial(MeterOfPeer, *reader) for name, reader in READERS.items()},
-    },
-}
-CASES = [*WHOLE, *STREAMS]
-
-
-def contenders(case: str) -> list[str]:
-    """Return the names of those that handle `case`, the floor first."""
-    return list(WHOLE.get(case) or STREAMS[case])
-
-
-def handler(case: str, contender: str) -> Handler:
-    """Return what handles one response of `case`."""
-    return WHOLE[case][contender] if case in WHOLE else STREAMS[case][contender]()
+    return handle

@@ -1,20 +1,21 @@
-"""The load generator: small cells of requests in random order, each byte that comes back verified."""
+"""The load generator: small cells of requests in turn, each byte that comes back verified."""
 
 from __future__ import annotations
 
 import json
-import random
 import socket
 import subprocess
 import sys
 from contextlib import contextmanager
 from datetime import datetime
-from statistics import quantiles
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from bench.by_hand import LATENCY
 from bench.gateway import handlers, servers
+from bench.gateway.cases import CASES, handler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 Figures = dict[str, dict[str, float]]
 
 READ_BYTES = 256 * 1024
-# So many requests are under way at a time: a gateway that is asleep between them measures cold caches.
+# Requests under way at a time: a gateway that sleeps between them measures cold caches.
 CONNECTIONS = 8
 
 
@@ -62,7 +63,10 @@ class Client:
 @contextmanager
 def running(folder: Path) -> Iterator[tuple[Client, list[Client]]]:
     """Run upstream and gateway, and yield a connection to the one and several to the other."""
-    with _process("upstream", str(folder)) as upstream, _process("gateway", str(upstream)) as gateway:
+    with (
+        process("servers", "upstream", str(folder)) as upstream,
+        process("servers", "gateway", str(upstream)) as gateway,
+    ):
         clients = [Client(upstream), *(Client(gateway) for _ in range(CONNECTIONS))]
         try:
             yield clients[0], clients[1:]
@@ -72,8 +76,9 @@ def running(folder: Path) -> Iterator[tuple[Client, list[Client]]]:
 
 
 @contextmanager
-def _process(*arguments: str) -> Iterator[int]:
-    command = [sys.executable, "-m", "bench.gateway.servers", *arguments]
+def process(module: str, *arguments: str) -> Iterator[int]:
+    """Run a module of this package, and yield the port that it prints."""
+    command = [sys.executable, "-m", f"bench.gateway.{module}", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 - this project's own
         try:
             yield int(process.stdout.readline() if process.stdout else b"")
@@ -85,17 +90,13 @@ class Load:
     """What is asked for, and what must come back."""
 
     def __init__(self, folder: Path) -> None:
-        self._bodies = servers.bodies(folder, servers.PER_CELL)
+        self._bodies = servers.bodies(folder)
         self._expected: dict[tuple[str, str, int], bytes] = {}
-
-    def kind(self, case: str) -> str:
-        """Return what a case asks upstream for."""
-        return "whole" if case in handlers.WHOLE else "streams"
 
     def cell(self, gateway: list[Client], case: str, contender: str) -> float:
         """Return the gateway's CPU time for a response, in microseconds, as the mean of a few."""
-        kind = self.kind(case)
-        count = servers.PER_CELL[kind]
+        kind = CASES[case].kind
+        count = len(self._bodies[kind])
         before = int(gateway[0].get("cpu"))
         got = []
         for start in range(0, count, CONNECTIONS):
@@ -113,50 +114,47 @@ class Load:
         """Return what a contender makes of a body that it gets in one piece, once it was found right."""
         key = case, contender, number
         if key not in self._expected:
-            body = self._bodies[self.kind(case)][number]
-            made = handlers.handler(case, contender)(body)
+            body = self._bodies[CASES[case].kind][number]
+            meter = handlers.Meter()
+            made = handler(case, contender, meter)(body)
             if contender != handlers.FLOOR:
-                check(case, body, made)
+                check(case, body, made, meter)
             self._expected[key] = made
         return self._expected[key]
 
 
 def place(case: str, contender: str) -> tuple[int, str]:
     """Return what the gateway's path says of the two."""
-    return handlers.CASES.index(case), contender.replace(" ", "%20")
+    return list(CASES).index(case), contender.replace(" ", "%20")
 
 
-def check(case: str, body: bytes, made: bytes) -> None:
-    """Raise `AssertionError` unless `made` is what `case` asks for."""
-    if case not in handlers.WHOLE:
-        wanted, got = list(map(json.loads, body.splitlines())), list(map(json.loads, made.splitlines()))
-        stamped = {"stamp every line of 200": wanted, "read 200 lines, stamp the last": wanted[-1:]}.get(case, [])
-    else:
-        wanted = [json.loads(body)]
-        packed = case == "JSON in, MessagePack out"
-        got = [msgspec.msgpack.decode(made) if packed else json.loads(made)]
-        stamped = [] if packed else wanted
-    for record in stamped:
-        record["sessionId"], record["latency"] = handlers.SESSION, handlers.LATENCY
-    if list(map(_with_time, got)) != list(map(_with_time, wanted)):
+def check(case: str, body: bytes, made: bytes, meter: handlers.Meter) -> None:
+    """Raise `AssertionError` unless `made` is what `case` asks for, and all cost was counted."""
+    wanted, stamped = list(map(json.loads, body.splitlines())), CASES[case].stamped
+    priced = [record for record in wanted if "cost" in record]
+    counted = sum(record["cost"] for record in priced), priced[-1]["sessionId"]
+    for record in {"all": wanted, "cost": priced, "none": []}[stamped]:
+        record["latency"] = LATENCY
+    got = [msgspec.msgpack.decode(made)] if stamped == "none" else list(map(json.loads, made.splitlines()))
+    if list(map(_with_time, got)) != list(map(_with_time, wanted)) or (meter.cost, meter.session) != counted:
         message = f"{case}: not what was asked for"
         raise AssertionError(message)
 
 
 def _with_time(record: dict[str, Any]) -> dict[str, Any]:
-    """Return `record` with its time as one: contenders write it with three digits, with six, or as an extension."""
+    """Return `record` with its time decoded: contenders write three digits, six, or an extension."""
     time = record["timestamp"]
     return {**record, "timestamp": msgspec.convert(time, datetime)}
 
 
 def check_first_line_leaves_first(upstream: Client, gateway: Client, load: Load) -> None:
     """Raise unless each handler sends a stream's first line on before the second has left upstream."""
-    for case in handlers.STREAMS:
-        for contender in handlers.contenders(case):
-            gateway.send(*place(case, contender), "held", 0)
+    for case in (name for name in CASES if CASES[name].kind.startswith("lines")):
+        for contender in CASES[case].contenders:
+            gateway.send(*place(case, contender), f"held-{CASES[case].kind}", 0)
             pieces = gateway.pieces()
             first = next(pieces)  # it times out if the gateway waits for more
-            upstream.get("release", 0)
+            upstream.get(f"release-{CASES[case].kind}", 0)
             if first + b"".join(pieces) != load.expected(case, contender, 0):
                 message = f"{contender}, {case}: a stream in two parts came back wrong"
                 raise AssertionError(message)
@@ -165,22 +163,28 @@ def check_first_line_leaves_first(upstream: Client, gateway: Client, load: Load)
 def measure(folder: Path, rounds: int) -> Figures:
     """Return microseconds of gateway CPU for a response: by case, the floor's own and what contenders add to it."""
     load = Load(folder)
-    pairs = [(case, name) for case in handlers.CASES for name in handlers.contenders(case)]
-    cells: dict[tuple[str, str], list[float]] = {pair: [] for pair in pairs}
     with running(folder) as (upstream, gateway):
         check_first_line_leaves_first(upstream, gateway[0], load)
-        for pair in pairs:
-            load.cell(gateway, *pair)  # warms up, and works out what is expected
-        shuffle = random.Random(1).shuffle
+        seen = {case: [_round(load, gateway, case) for _ in range(2)] for case in CASES}  # warms up
         for _ in range(rounds):
-            shuffle(pairs)  # round by round, so that all of them see the same moments of the machine
-            for pair in pairs:
-                cells[pair].append(load.cell(gateway, *pair))
-    return {case: _added({name: cells[case, name] for name in handlers.contenders(case)}) for case in handlers.CASES}
+            for case in CASES:
+                seen[case].append(_round(load, gateway, case))
+    return {case: _added(some[2:]) for case, some in seen.items()}
 
 
-def _added(cells: dict[str, list[float]]) -> dict[str, float]:
-    # The tenth percentile is the steadiest: what else the machine does only ever adds.
-    steady = {name: quantiles(values, n=10, method="inclusive")[0] for name, values in cells.items()}
-    floor = steady[handlers.FLOOR]
-    return {name: value if name == handlers.FLOOR else value - floor for name, value in steady.items()}
+def _round(load: Load, gateway: list[Client], case: str) -> dict[str, float]:
+    """Return the floor's time, and each contender's over the mean of the floor's beside it."""
+    before = load.cell(gateway, case, handlers.FLOOR)
+    found = {handlers.FLOOR: before}
+    for name in CASES[case].contenders:
+        if name != handlers.FLOOR:
+            time, after = load.cell(gateway, case, name), load.cell(gateway, case, handlers.FLOOR)
+            found[name] = 2 * time / (before + after)
+            before = after
+    return found
+
+
+def _added(rounds: list[dict[str, float]]) -> dict[str, float]:
+    middle = {name: median(some[name] for some in rounds) for name in rounds[0]}
+    floor = middle[handlers.FLOOR]
+    return {name: floor if name == handlers.FLOOR else (ratio - 1) * floor for name, ratio in middle.items()}

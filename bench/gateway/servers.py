@@ -15,18 +15,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from bench.gateway import handlers
+from bench.gateway.cases import CASES, handler
+from bench.gateway.handlers import COST, LINES, Meter
+from chatcodec import json, media_types
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 T = TypeVar("T")
 
-HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nTransfer-Encoding: chunked\r\n\r\n"
+WHOLE_HEAD, LINES_HEAD = (HEAD % kind.encode() for kind in (media_types.JSON, media_types.NDJSON))
 END = b"0\r\n\r\n"
-LINES = 200
-# What is asked for in a cell: some milliseconds of the gateway's time.
-PER_CELL = {"whole": 64, "streams": 8}
+# How many responses and streams a cell asks for: some milliseconds of the gateway's time.
+WHOLE, STREAMS = 128, 8
 STREAM_CHUNK = 4096  # in which an upstream flushes
 
 
@@ -37,7 +39,7 @@ def chunk(data: bytes) -> bytes:
 
 def request(*path: object) -> bytes:
     """Return a request."""
-    return b"GET /%b HTTP/1.1\r\nHost: gateway\r\n\r\n" % "/".join(map(str, path)).encode()
+    return b"POST /%b HTTP/1.1\r\nHost: gateway\r\nContent-Length: 0\r\n\r\n" % "/".join(map(str, path)).encode()
 
 
 class Body:
@@ -92,29 +94,30 @@ class Server(asyncio.Protocol):
 
 
 class Upstream(Server):
-    """What a completion service would send; `held` streams wait behind their first line until they are released."""
+    """What a completion service would send; `held` streams stop after their first line until they are released."""
 
     held: asyncio.Transport | None = None
 
     def __init__(self, bodies: dict[str, list[bytes]]) -> None:
         self._bodies = bodies
         self._sent = {
-            "whole": [chunk(body) for body in bodies["whole"]],
-            "streams": [on_the_wire(body) for body in bodies["streams"]],
+            kind: [on_the_wire(body) if "lines" in kind else chunk(body) for body in some]
+            for kind, some in bodies.items()
         }
 
     def respond(self, path: list[str]) -> None:
         """Send a body; a stream in the chunks that its service flushes."""
         kind, number = path[0], int(path[1])
-        if kind == "held":
+        action, _, held = kind.partition("-")
+        if action == "held":
             Upstream.held = self.transport
-            self.transport.write(HEAD + chunk(first_line(self._bodies["streams"][number])))
-        elif kind == "release":
-            body = self._bodies["streams"][number]
+            self.transport.write(WHOLE_HEAD + chunk(first_line(self._bodies[held][number])))
+        elif action == "release":
+            body = self._bodies[held][number]
             cast("asyncio.Transport", Upstream.held).write(chunk(body[len(first_line(body)) :]) + END)
-            self.transport.write(HEAD + END)
+            self.transport.write(WHOLE_HEAD + END)
         else:
-            self.transport.write(HEAD + self._sent[kind][number] + END)
+            self.transport.write((LINES_HEAD if action == "lines" else WHOLE_HEAD) + self._sent[kind][number] + END)
 
 
 def first_line(body: bytes) -> bytes:
@@ -133,7 +136,7 @@ class Gateway(Server):
     def respond(self, path: list[str]) -> None:
         """Answer with the CPU time so far, or with what upstream sends, handled as the path says."""
         if path == ["cpu"]:
-            self.transport.write(HEAD + chunk(b"%d" % time.process_time_ns()) + END)
+            self.transport.write(WHOLE_HEAD + chunk(b"%d" % time.process_time_ns()) + END)
         elif self._upstream is None:
             task = asyncio.get_running_loop().create_task(self._connect(path))
             self._tasks.add(task)
@@ -156,7 +159,7 @@ class Gateway(Server):
 
 
 def _handler(case: str, contender: str) -> Callable[[bytes], bytes]:
-    return handlers.handler(handlers.CASES[int(case)], contender.replace("%20", " "))
+    return handler(list(CASES)[int(case)], contender.replace("%20", " "), Meter())
 
 
 class FromUpstream(asyncio.Protocol):
@@ -172,7 +175,7 @@ class FromUpstream(asyncio.Protocol):
         """Get ready for a response."""
         self._write, self._handle = write, handle
         self._body = Body()
-        write(HEAD)
+        write(WHOLE_HEAD)
 
     def data_received(self, data: bytes) -> None:
         """Handle what has arrived, and send it on in one write."""
@@ -186,15 +189,22 @@ class FromUpstream(asyncio.Protocol):
             self._write(out)
 
 
-def bodies(folder: Path, counts: dict[str, int]) -> dict[str, list[bytes]]:
-    """Return what upstream has to send, from all parts of the corpus: whole responses, and streams of 200 lines."""
+def bodies(folder: Path) -> dict[str, list[bytes]]:
+    """Return what upstream has to send: whole responses and streams of lines, without the field and with it."""
     responses = (folder / "responses.ndjson").read_bytes().splitlines()
-    lines = (folder / "deltas.ndjson").read_bytes().splitlines(keepends=True)
-    last = next(line for line in reversed(lines) if handlers.COST in line)
-    plain = [line for line in lines if handlers.COST not in line]
-    starts = _spread(range(0, len(plain) - LINES + 2, LINES - 1), counts["streams"])
-    streams = [b"".join([*plain[start : start + LINES - 1], last]) for start in starts]
-    return {"whole": list(_spread(responses, counts["whole"])), "streams": streams}
+    lines = (folder / "deltas.ndjson").read_bytes().splitlines()
+    last = next(line for line in reversed(lines) if COST in line)
+    plain = [line for line in lines if COST not in line]
+    starts = _spread(range(0, len(plain) - LINES + 2, LINES - 1), STREAMS)
+    found = {}
+    for place, value in (("absent", None), ("present", 9.75)):
+        whole = [json.patch(body, latency=value) for body in _spread(responses, WHOLE)]
+        streams = [[*plain[start : start + LINES - 1], last] for start in starts]
+        found[f"whole-{place}"] = whole
+        found[f"lines-{place}"] = [
+            b"".join(json.patch(line, latency=value) + b"\n" for line in stream) for stream in streams
+        ]
+    return found
 
 
 def _spread(items: Sequence[T], count: int) -> Sequence[T]:
@@ -218,8 +228,7 @@ def main() -> None:
     """Serve as one of the two."""
     kind, argument = sys.argv[1:]
     if kind == "upstream":
-        plain = bodies(Path(argument), PER_CELL)
-        asyncio.run(serve(partial(Upstream, plain)))
+        asyncio.run(serve(partial(Upstream, bodies(Path(argument)))))
     else:
         port = int(argument)
         asyncio.run(serve(partial(Gateway, port)))
