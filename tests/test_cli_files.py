@@ -8,13 +8,13 @@ import os
 import signal
 import stat
 import subprocess
+import sys
 from contextlib import contextmanager
 from random import Random
 from subprocess import STDOUT
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from backports import zstd
 
 from chatcodec import frames
 
@@ -32,6 +32,11 @@ from .commands import (
     written,
     written_long,
 )
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
