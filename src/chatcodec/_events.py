@@ -128,13 +128,14 @@ def parse(event: bytes) -> tuple[bytes, list[bytes], bool]:
 def encode_events(items: list[Any], first: int) -> bytes:
     """Encode records and messages as events; `first` is the number of the first."""
     rows = encode_plain(items, _rows)
-    if rows is None or len(rows) != len(items):
-        rows = [*map(_data, encoded(items, json.encode, first), count(first))]
-    if not rows:
-        return b""
-    rows[0] = b"data: " + rows[0]
-    rows[-1] += b"\n"
-    return b"\ndata: ".join(rows)
+    if rows and len(rows) == len(items):
+        return b"data: " + b"\ndata: ".join(rows) + b"\n"
+    messages = encoded(items, json.encode, first)
+    text = b"".join(messages)
+    visible = [*map(bytes.strip, messages)]
+    if _LF in text or _CR in text or DONE in visible or not all(visible):
+        messages = [*map(_data, messages, count(first))]
+    return b"data: " + b"\n\ndata: ".join(messages) + b"\n\n" if messages else b""
 
 
 def _rows(records: list[Any]) -> list[bytes]:
@@ -144,7 +145,7 @@ def _rows(records: list[Any]) -> list[bytes]:
 
 
 def _data(message: bytes, number: int) -> bytes:
-    """Return what follows the first ``data:`` of the event that holds `message`, but for its blank line."""
+    """Return what follows the first ``data:`` of the event that holds `message`, but for its last line end."""
     visible = message.strip(BLANK)
     if not visible:
         raise not_encoded(number, "a blank message is no record")
@@ -152,4 +153,4 @@ def _data(message: bytes, number: int) -> bytes:
         raise not_encoded(number, "[DONE] would end the stream")
     if b"\n" in message or b"\r" in message:
         message = _LINE_BREAK.sub(b"\ndata: ", message)
-    return message + b"\n"
+    return message
