@@ -182,8 +182,11 @@ class StreamDecoder(Generic[T]):
         """Whether more is buffered than the run that ended at `stop`. The next run may be larger."""
         if len(self._buffer) <= stop:
             return False
-        self._run_bytes = min(2 * self._run_bytes, self._most_run_bytes)
+        self._grow()
         return True
+
+    def _grow(self) -> None:
+        self._run_bytes = min(2 * self._run_bytes, self._most_run_bytes)
 
     def _stop(self, records: int, pos: int) -> None:
         """Stop the fast path at the record at `pos`, which so many come before."""

@@ -101,6 +101,7 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
             begin = end + 4
             end = begin + _unpack(run, end)[0] if begin <= size else begin
         if not messages:
+            self._grow()
             return self._take_frame()
         records = self._records
         before = len(records)

@@ -85,6 +85,7 @@ class StreamDecoder(_decoder.TextDecoder[T]):
         stop = start + self._run_bytes
         end = buffer.rfind(b"\n", self._searched, stop) + 1
         if end <= start:
+            self._grow()
             return len(buffer) >= stop and self._take_line()
         # The whole buffer, as it mostly is, costs no copy, and neither does the cut.
         file = BytesIO(buffer[start:stop])

@@ -131,6 +131,7 @@ class StreamDecoder(_decoder.TextDecoder[T]):
         searched = self._searched - 1
         end = last_end(buffer, max(start, searched), stop)
         if not end:
+            self._grow()
             return (len(buffer) >= stop or buffer[start : start + 1] in LINE_ENDS) and self._take_event()
         run = bytes(buffer[start:end])
         messages, idle, whole = split(run)
