@@ -313,13 +313,18 @@ def test_feeding_without_draining_goes_on_after_bad_records_in_a_long_buffer(
     for size in (100, 1000, len(good) - 1):
         decoder = framing.stream.StreamDecoder(type)
         seen: list[Any] = []
+        places: list[tuple[int, int]] = []
         chunks = [*pieces(good, size)[:-1], pieces(good, size)[-1] + whole[len(good) :], good[:-3], good[-3:]]
         for chunk in [*chunks, *[b""] * 5]:
             try:
                 seen += decoder.feed(chunk)
             except RecordError as error:
                 seen += error.records
+                places.append((error.index, error.offset))
         assert [plain(item) for item in seen if item != framing.invalid] == [record] * 5
+        if type is not bytes:
+            before = [(1, 0), (1, 1), (1, 2), (3, 3)]  # good and bad records before each bad one
+            assert places == [(m + n + 1, m * len(good) + n * len(bad_one)) for m, n in before]
         assert decoder.buffered == 0
 
 
