@@ -340,6 +340,13 @@ def test_no_messages_are_no_bytes(framing: ModuleType, codec: ModuleType) -> Non
 
 
 @framings
+def test_none_removes_a_field_from_each_message(framing: ModuleType, codec: ModuleType) -> None:
+    messages = [raw(codec, cost=1, region="eu", a=2), raw(codec, region="us"), raw(codec, cost=2)]
+    _, framed = framing.stamp(messages, extra={"region": None}, cost=None)
+    assert framed == framing.encode([raw(codec, a=2), raw(codec), raw(codec)])
+
+
+@framings
 def test_a_bad_message_is_raised_with_its_number(framing: ModuleType, codec: ModuleType) -> None:
     good = raw(codec, cost=1)
     bad = raw(codec, cost="x", a="y" * 2000)
