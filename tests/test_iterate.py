@@ -261,6 +261,17 @@ def test_a_large_chunk_comes_in_batches_of_about_16_kib(framing: Framing, type: 
 
 
 @framings
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_a_large_chunk_may_change_once_its_first_batch_has_come(framing: Framing, kind: Any) -> None:
+    chunk = bytearray(framing.encoded(*COSTS * 1000))
+    seen: list[Any] = []
+    for batch in framing.stream.iter_batches([kind(chunk), framing.end]):
+        seen += batch
+        chunk[:] = b"x" * len(chunk)
+    assert seen == COSTS * 1000
+
+
+@framings
 def test_a_chunk_of_16_kib_or_less_is_one_batch(framing: Framing) -> None:
     one = framing.encoded(*COSTS)
     chunks = [one * 20] * 3
