@@ -29,7 +29,7 @@ from chatcodec import (
     msgpack,
 )
 
-from .wire import CASES, CODECS, DEEP, NOT_JSON, NOT_MSGPACK, UTC, changes, hostile, nested, records, same
+from .wire import CASES, CODECS, DEEP, NOT_JSON, NOT_MSGPACK, UTC, changes, codecs, hostile, nested, records, same
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
     from .wire import Case
 
-codecs = pytest.mark.parametrize("codec", CODECS, ids=["json", "msgpack"])
 cases = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 READERS = ["decode", "peek", "decode_choices", "patch"]
 

@@ -18,16 +18,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from typing_extensions import assert_type
 
-from chatcodec import ChatCompletionResponse, DecodeError, EncodeError, Envelope, frames, json, msgpack, ndjson, sse
+from chatcodec import ChatCompletionResponse, DecodeError, EncodeError, Envelope, frames, ndjson, sse
 
+from .support import STREAMS
 from .wire import CASES, records, texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import ModuleType
 
-FRAMINGS = [(ndjson, json), (frames, msgpack), (sse, json)]
-framings = pytest.mark.parametrize(("stream", "codec"), FRAMINGS, ids=["ndjson", "frames", "sse"])
+framings = pytest.mark.parametrize(("stream", "codec"), STREAMS, ids=lambda module: module.__name__[10:])
 text_framings = pytest.mark.parametrize("stream", [ndjson, sse], ids=["ndjson", "sse"])
 
 COSTS = [ChatCompletionResponse(cost=float(number)) for number in range(1, 6)]

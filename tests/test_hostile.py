@@ -15,7 +15,7 @@ from .hostility import FRAMINGS_OF, TRANSCODERS, asked, check_message, check_str
 from .oddities import odd_record
 from .reference import expected
 from .support import LINES, TYPES, Bad, cut, errors_of, framings, outcome, work
-from .wire import CODECS, nested
+from .wire import CODECS, codecs, nested
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from .hostility import Message
     from .support import Framing
 
-codecs = pytest.mark.parametrize("codec", CODECS, ids=["json", "msgpack"])
 SAVED = list(saved_messages())
 saved = pytest.mark.parametrize("message", SAVED, ids=[f"{one.codec.__name__[10:]}: {one.name}" for one in SAVED])
 GOOD = ChatCompletionResponse(session_id="good")

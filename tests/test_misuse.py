@@ -28,15 +28,14 @@ from chatcodec import (
     transcode,
 )
 
-from .wire import CODECS, UTC
+from .support import STREAMS
+from .wire import CODECS, UTC, codecs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-codecs = pytest.mark.parametrize("codec", CODECS, ids=["json", "msgpack"])
-FRAMINGS = [(ndjson, json), (sse, json), (frames, msgpack)]
-framings = pytest.mark.parametrize(("framing", "codec"), FRAMINGS, ids=["ndjson", "sse", "frames"])
+framings = pytest.mark.parametrize(("framing", "codec"), STREAMS, ids=lambda module: module.__name__[10:])
 
 
 def closed_map() -> mmap.mmap:

@@ -21,19 +21,17 @@ from chatcodec import (
     ValidationError,
     frames,
     json,
-    msgpack,
     ndjson,
     sse,
 )
 
-from .wire import CASES, CODECS, UTC, changes, hostile, optional_fields, texts, values
+from .support import STREAMS
+from .wire import CASES, UTC, changes, codecs, hostile, optional_fields, texts, values
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-codecs = pytest.mark.parametrize("codec", CODECS, ids=["json", "msgpack"])
-FRAMINGS = [(ndjson, json), (sse, json), (frames, msgpack)]
-framings = pytest.mark.parametrize(("framing", "codec"), FRAMINGS, ids=["ndjson", "sse", "frames"])
+framings = pytest.mark.parametrize(("framing", "codec"), STREAMS, ids=lambda module: module.__name__[10:])
 NAMES = dict(
     zip(ChatCompletionResponse.__struct_fields__, ChatCompletionResponse.__struct_encode_fields__, strict=True)
 )

@@ -16,13 +16,12 @@ from chatcodec import ChatCompletionResponse, EncodeError, RecordError, json, ms
 
 from .hostility import FRAMINGS_OF, TRANSCODERS
 from .support import TYPES
-from .wire import CASES, CODECS, optional_fields
+from .wire import CASES, codecs, optional_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-codecs = pytest.mark.parametrize("codec", CODECS, ids=["json", "msgpack"])
 
 markers = st.text("QXZJVKWY", min_size=8, max_size=16)
 numbers = st.integers(10**12, 10**13)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import pytest
 from hypothesis import strategies as st
 
 import chatcodec
@@ -80,7 +81,7 @@ CASES = [
 ]
 
 CODECS = [chatcodec.json, chatcodec.msgpack]
-STREAMS = [(chatcodec.ndjson, chatcodec.json), (chatcodec.frames, chatcodec.msgpack)]
+codecs = pytest.mark.parametrize("codec", CODECS, ids=["json", "msgpack"])
 
 # Everything that must come out as DecodeError, whatever is asked of it: no text of either format.
 NOT_JSON = [
