@@ -2,9 +2,9 @@ r"""Streams of JSON lines (NDJSON, JSON Lines): one record a line.
 
 How a stream is cut into chunks never matters: any cut gives the same records and the same errors.
 
-Only ``\n`` ends a line, and one ``\r`` before it is dropped. U+2028 and its like are text. Lines of nothing but
-spaces, tabs and ``\r`` are keep-alives, and a byte order mark at the very start is skipped. A last line without its
-``\n`` is a record if it decodes; if not, the stream was cut, which is a `StreamError`.
+Only ``\n`` ends a line, and one ``\r`` before it is dropped; U+2028 and its like are text. Lines of spaces, tabs and
+``\r`` alone are keep-alives, and a byte order mark at the very start is skipped. A last line without its ``\n`` is a
+record if it decodes; if not, the stream was cut, which is a `StreamError`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ __all__ = [
     "stamp",
 ]
 
-_LF, _CR = b"\n\r"
 # What is blank sorts before this, and nothing that is not.
 _VISIBLE = b"!"
 
@@ -57,8 +56,7 @@ class StreamDecoder(_decoder.TextDecoder[T]):
             `msgspec.Raw` (a view of a line whose syntax was checked), or `bytes` (the line, not parsed).
         max_record_bytes: a longer line, without its ``\n``, is one bad record. It is reported as soon as it is
             known, and skipped without being buffered. ``None`` for no limit.
-        on_error: called with the `RecordError` of each bad record, in place of raising it. A `StreamError` is
-            always raised.
+        on_error: called with the `RecordError` of each bad record, instead of raising it; never with a `StreamError`.
 
     Raises:
         ValueError: `max_record_bytes` is below 1.
@@ -163,7 +161,7 @@ def iter_decode(
 
     Raises:
         TypeError: `source` is neither, such as a path or a file opened as text.
-        RecordError: from the iterator, as `StreamDecoder` raises it. `StreamError` likewise, and what reading raises.
+        RecordError: from the iterator, as from `StreamDecoder`; what reading raises likewise.
 
     >>> [record.cost for record in iter_decode([b'{"cost":1}\n{"co', b'st":2}\n'])]
     [1.0, 2.0]
@@ -252,9 +250,6 @@ def aiter_encode(items: AsyncIterable[Struct | Message | list[Item]]) -> AsyncIt
 
     As `iter_encode` otherwise. When it ends or is closed, so is an async generator in `items`.
 
-    Raises:
-        TypeError: at once, where `items` are not an async iterable.
-
     >>> import asyncio
     >>> async def costs():
     ...     yield b'{"cost":1}'
@@ -282,8 +277,7 @@ def stamp(
     Args:
         messages: an iterable of JSON messages, such as a decoder of `bytes` or `msgspec.Raw` returns.
         type: `Envelope`, or a subclass with fields of your own.
-        on_error: is called with the `RecordError` of a bad message, which is left out. Its `index` is the message's
-            number, from 1.
+        on_error: called with the `RecordError` of each bad message, which is left out; `index` is its number, from 1.
         extra: values by their wire names, for fields that the record does not know. They are not checked.
         **changes: values for fields of the record, checked against its types; ``None`` removes a field.
 

@@ -164,7 +164,7 @@ class StreamDecoder(_decoder.TextDecoder[T]):
         """Decode, report or skip the event at `_pos`, or a blank line there; return False if it is incomplete."""
         buffer, start = self._buffer, self._pos
         if buffer[start : start + 1] in LINE_ENDS:
-            self._move(start + (2 if buffer[start : start + 2] == b"\r\n" else 1))
+            self._move(start + 1)  # of "\r\n" the second half is dropped by the next step
             self._index += 1
             return True
         found = EVENT_END.search(buffer, max(start, self._searched - 1))
