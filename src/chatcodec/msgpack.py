@@ -31,6 +31,7 @@ What a message keeps, and what it does not (each row has a test):
 | half a surrogate pair | rejected, reading and writing |
 | text that is not UTF-8 | rejected where it is decoded, else passed on as it is |
 | a byte order mark | an error |
+| a record beyond the reader's limit | written; a stream decoder's `max_record_bytes` rejects it |
 | nesting | as deep as Python's recursion limit lets it, from 3.12 that of its C code, from 3.14 the stack |
 
 `chatcodec.json` has the same functions for JSON.
