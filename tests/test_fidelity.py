@@ -1,4 +1,4 @@
-"""The fidelity tables of the codecs and of the README: a test for each row, and no row without one."""
+"""The fidelity table of the codecs: a test for each row, and no row without one."""
 
 from __future__ import annotations
 
