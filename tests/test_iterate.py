@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatcodec import ChatCompletionResponse, Envelope, RecordError, StreamError
+from chatcodec import ChatCompletionResponse, Envelope, RecordError, StreamError, ndjson
 
 from .support import COSTS, EVENTS, Bad, adrained, bad, drained, errors_last, framings, outcome, pieces, streams_of
 
@@ -420,3 +420,17 @@ def test_a_cut_stream_that_is_forwarded_ends_in_its_error_and_not_in_an_end_mark
     with pytest.raises(StreamError):
         asyncio.run(forward())
     assert b"".join(sent) == EVENTS.encoded(*COSTS)
+
+
+@pytest.mark.parametrize("batches", [False, True])
+def test_a_last_record_that_is_not_ended_comes_last(batches: bool) -> None:
+    chunks = [b'{"cost":1}\n', b'{"cost":2}']
+
+    async def collected() -> list[Any]:
+        iterate: Any = ndjson.aiter_batches if batches else ndjson.aiter_decode
+        return [item async for item in iterate(achunks(chunks))]
+
+    iterate: Any = ndjson.iter_batches if batches else ndjson.iter_decode
+    expected = [[COSTS[0]], [COSTS[1]]] if batches else COSTS[:2]
+    assert list(iterate(chunks)) == expected
+    assert asyncio.run(collected()) == expected
