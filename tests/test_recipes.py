@@ -239,6 +239,7 @@ def test_records_pass_through_a_broker(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no Valkey server for Windows")
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # the server's pipes, which its package leaves open
 def test_records_pass_through_a_redis_stream_to_a_group(tmp_path: Path) -> None:
     records = [ChatCompletionResponse(cost=float(number)) for number in range(4)]
 
