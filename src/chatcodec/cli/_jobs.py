@@ -239,7 +239,8 @@ class _Worker:
             result: list[Part] | Failure = self._connection.recv()
         except (EOFError, OSError) as error:
             message = "one of its processes has died; use --jobs 1"
-            raise Failure(message) from error
+            # Its frames have buffers of which Python 3.13 complains on standard error when it ends.
+            raise Failure(message) from error.with_traceback(None)
         if isinstance(result, Failure):
             raise result
         return result
