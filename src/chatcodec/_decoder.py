@@ -44,7 +44,6 @@ _SHORT = 4096
 
 _DATA_BYTES = 1024
 _STREAM_ERRORS = ("incomplete", "upstream")
-BLANK = b" \t\r\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
