@@ -9,13 +9,13 @@ import sys
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 import msgspec
-from msgspec import DecodeError, EncodeError, Raw, ValidationError
+from msgspec import Raw
 
-from ._errors import RecordError, StreamError, contiguous, decode_error
+from ._errors import RecordError, StreamError, contiguous, rejection
 from ._record import ChatCompletionResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from typing_extensions import Buffer, TypeVar, Unpack
 
@@ -160,12 +160,10 @@ class StreamDecoder(Generic[T]):
         """Put `chunk` after a long record, or after what an error left."""
         if self._pos:
             self._trim()
-        buffer = self._buffer
         # What is shorter than the chunk is copied, and what is longer grows in place.
-        if type(buffer) is bytes and len(buffer) > len(chunk):
-            buffer = bytearray(buffer)
-        buffer += chunk
-        self._buffer = buffer
+        if type(self._buffer) is bytes and len(self._buffer) > len(chunk):
+            self._buffer = bytearray(self._buffer)
+        self._buffer += chunk
 
     def _trim(self) -> None:
         """Drop what is decoded from the buffer."""
@@ -177,15 +175,17 @@ class StreamDecoder(Generic[T]):
         else:
             self._buffer = self._buffer[pos:]
 
-    def _continues(self, stop: int) -> bool:
-        """Whether more is buffered than the run that ended at `stop`. The next run may be larger."""
+    def _grow(self) -> None:
+        self._run_bytes = min(2 * self._run_bytes, self._most_run_bytes)
+
+    def _pass(self, records: int, pos: int, stop: int) -> bool:
+        """Go to `pos`, past so many records; return whether more is buffered than the run that ended at `stop`."""
+        self._index += records
+        self._pos = pos
         if len(self._buffer) <= stop:
             return False
         self._grow()
         return True
-
-    def _grow(self) -> None:
-        self._run_bytes = min(2 * self._run_bytes, self._most_run_bytes)
 
     def _stop(self, records: int, pos: int) -> None:
         """Stop the fast path at the record at `pos`, which so many come before."""
@@ -193,29 +193,40 @@ class StreamDecoder(Generic[T]):
         self._pos = pos
         self._run_bytes = min(_RUN_BYTES_AFTER_STOP, self._most_run_bytes)
 
-    def _decode_one(self, message: bytes, *, cut: bool = False) -> BaseException | None:
-        """Decode the message of one record, which may be `cut`; return what that raised."""
+    def _decode_all(self, messages: Iterable[Any]) -> tuple[int, BaseException | None]:
+        """Decode messages up to the first that fails; return how many were decoded, and what that one raised."""
+        records = self._records
+        before = len(records)
+        failure = None
         try:
-            if cut and self._decode is bytes:
-                self._format.decode(message, type=Raw)  # its syntax says whether it is whole
-            self._records.append(self._decode(message))
+            records.extend(messages if self._decode is bytes else map(self._decode, messages))
         except BaseException as error:
-            return detached(error)
-        return None
+            failure = detached(error)
+        return len(records) - before, failure
 
-    def _report_failure(self, failure: BaseException, start: int, message: bytes, *, cut: bool = False) -> None:
-        """Report why the record at `start` did not decode. Where it is `cut`, it is the stream that failed."""
-        cause = decode_error(failure, message)
-        if not isinstance(cause, (DecodeError, EncodeError)):
-            raise cause
-        kind: Kind = "incomplete" if cut else "invalid" if isinstance(cause, ValidationError) else "malformed"
-        self._report(kind, start, str(cause), message, cause)
+    def _take_message(
+        self, start: int, message: bytes, failure: BaseException | None, *, cut: bool, data: bytes | None = None
+    ) -> None:
+        """Decode the message of the record at `start`, or report why it fails: `failure`, if it has been decoded.
+
+        What is reported shows `data`, or the message. Where that is `cut`, it is the stream that failed.
+        """
+        try:
+            if failure is None:
+                if cut and self._decode is bytes:
+                    self._format.decode(message, type=Raw)  # its syntax says whether it is whole
+                self._records.append(self._decode(message))
+                return
+        except BaseException as error:
+            failure = detached(error)
+        kind, cause = rejection(failure, message)
+        self._report("incomplete" if cut else kind, start, str(cause), message if data is None else data, cause)
 
     def _report(self, kind: Kind, start: int, reason: str, data: bytes, cause: Exception | None = None) -> None:
         """Report what is wrong with the record at `start`. The position must be after it."""
         error_type = StreamError if kind in _STREAM_ERRORS else RecordError
-        data = data[: min(_DATA_BYTES, self._limit)]
-        error = error_type(kind, self._unit, self._index, self._offset + start, reason, data)
+        shown = data[: min(_DATA_BYTES, self._limit)]
+        error = error_type(kind, self._unit, self._index, self._offset + start, reason, shown)
         error.__cause__ = cause
         if error_type is StreamError or self._on_error is None:
             raise error
@@ -229,31 +240,30 @@ class StreamDecoder(Generic[T]):
 
     def _end(self) -> None:
         """Decide about what the stream ended in. Called again after an error, until it raises none."""
-        if self._skipped is None:
-            if self._pos < len(self._buffer):
-                self._end_record()
-            return
-        self._index, offset, data = self._skipped
-        self._skipped = None
-        self._pos = len(self._buffer)
-        self._report("incomplete", offset - self._offset, "stream ended inside a record that is too long", data)
+        start, self._pos = self._pos, len(self._buffer)
+        if self._skipped is not None:
+            self._index, offset, data = self._skipped
+            self._skipped = None
+            self._report("incomplete", offset - self._offset, "stream ended inside a record that is too long", data)
+        elif start < self._pos:
+            self._end_record(start)
 
-    # What a framing brings:
+    if TYPE_CHECKING:  # what a framing brings
 
-    def _step(self) -> bool:
-        """Decode whole records from `_pos` on, and then the one that needs the exact path, if any.
+        def _step(self) -> bool:
+            """Decode whole records from `_pos` on, and then the one that needs the exact path, if any.
 
-        Return False where only an incomplete record is left.
-        """
-        raise NotImplementedError
+            Return False where only an incomplete record is left.
+            """
+            ...
 
-    def _skip(self) -> bool:
-        """Go to the end of a record that is too long; return False if that is still to come."""
-        raise NotImplementedError
+        def _skip(self) -> bool:
+            """Go to the end of a record that is too long; return False if that is still to come."""
+            ...
 
-    def _end_record(self) -> None:
-        """Decide about the record at `_pos`, in which the stream ended."""
-        raise NotImplementedError
+        def _end_record(self, start: int) -> None:
+            """Decide about the record at `start`, in which the stream ended."""
+            ...
 
 
 class TextDecoder(StreamDecoder[T]):
@@ -266,6 +276,9 @@ class TextDecoder(StreamDecoder[T]):
         if self._offset == self._pos == 0 and self._buffer.startswith(_BYTE_ORDER_MARK):
             self._pos = len(_BYTE_ORDER_MARK)
 
+    def _end_record(self, start: int) -> None:
+        self._take(start, bytes(self._buffer[start:]), cut=True)
+
     def _is_long(self, end: int) -> bool:
         """Whether the record from `_pos` to `end`, or further, is too long; if so, report it."""
         start = self._pos
@@ -273,9 +286,15 @@ class TextDecoder(StreamDecoder[T]):
             return False
         if self._offset == start == 0 and _BYTE_ORDER_MARK.startswith(self._buffer):
             return False  # two bytes of the mark, and a limit of one
-        data = bytes(self._buffer[start : start + _DATA_BYTES])
-        self._report_long(f"longer than the limit of {self._limit} bytes", data)
+        reason = f"longer than the limit of {self._limit} bytes"
+        self._report_long(reason, bytes(self._buffer[start : start + _DATA_BYTES]))
         return True
+
+    if TYPE_CHECKING:
+
+        def _take(self, start: int, text: bytes, failure: BaseException | None = None, *, cut: bool = False) -> None:
+            """Decode, report or skip the record at `start`. A `failure` is what decoding it has raised before."""
+            ...
 
 
 def detached(error: BaseException) -> BaseException:

@@ -153,6 +153,18 @@ def decode_error(error: BaseException, buf: Buffer) -> BaseException:
     return _replaced(error, _UNREADABLE)
 
 
+def rejection(failure: BaseException, message: Buffer) -> tuple[Kind, Exception]:
+    """Return the kind of the bad record whose `message` gave that `failure`, and the error that says why.
+
+    Raises `failure` itself where the message is not to blame.
+    """
+    cause = decode_error(failure, message)
+    # What converts messages as it decodes them may find one that the other format cannot hold.
+    if not isinstance(cause, (DecodeError, EncodeError)):
+        raise cause
+    return "invalid" if isinstance(cause, ValidationError) else "malformed", cause
+
+
 def _is_half_pair(reason: str, buf: Buffer) -> bool:
     if any(words in reason for words in _HALF_PAIR):
         return True

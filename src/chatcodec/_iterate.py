@@ -20,6 +20,9 @@ T = TypeVar("T")
 # What can be iterated over, or read, and gives no chunks of bytes.
 _NOT_SOURCES = (str, bytes, bytearray, memoryview, os.PathLike, TextIOBase)
 
+# What comes after the last chunk.
+_END: Any = object()
+
 READ_BYTES = 64 * 1024
 
 # How much of a chunk is decoded at once. That is some 75 small records, where the garbage collector starts at 700
@@ -45,15 +48,19 @@ if TYPE_CHECKING:
         def finish(self) -> list[T]: ...
         def _take_records(self) -> list[T]: ...
 
+    class Options(TypedDict, total=False):
+        """What `StreamDecoder` takes beside the type."""
+
+        max_record_bytes: int | None
+        on_error: Callable[[RecordError], object] | None
+
+    class EventOptions(Options, total=False):
+        """What `StreamDecoder` of events takes beside the type."""
+
+        require_done: bool
+
     Source = Union[BinaryFile, Iterable[Buffer]]
     AsyncSource = Union[AsyncBinaryFile, AsyncIterable[Buffer]]
-
-
-class Options(TypedDict, total=False):
-    """What `StreamDecoder` takes beside the type."""
-
-    max_record_bytes: int | None
-    on_error: Callable[[RecordError], object] | None
 
 
 def batches(decoder: Decoder[T], source: Source) -> Iterator[list[T]]:
@@ -74,8 +81,9 @@ def abatches(decoder: Decoder[T], source: AsyncSource) -> _AsyncBatches[T]:
     read = getattr(source, "read", None)
     if isinstance(source, _NOT_SOURCES) or not (read or hasattr(source, "__aiter__")):
         raise _not_a_source(source, "an object with async read(n), or an async iterable of chunks")
-    next_chunk = partial(_read, read) if read else cast("AsyncIterable[Buffer]", source).__aiter__().__anext__
-    return _AsyncBatches(decoder, next_chunk)
+    if read:
+        return _AsyncBatches(decoder, partial(_read, read))
+    return _AsyncBatches(decoder, partial(anext, cast("AsyncIterable[Buffer]", source).__aiter__(), _END))
 
 
 def arecords(decoder: Decoder[T], source: AsyncSource) -> AsyncIterator[T]:
@@ -90,10 +98,8 @@ def _not_a_source(source: object, expected: str) -> TypeError:
 
 
 async def _read(read: Callable[[int], Awaitable[bytes]]) -> bytes:
-    """Return what `read` returns, and stop where that is empty."""
-    if chunk := await read(READ_BYTES):
-        return chunk
-    raise StopAsyncIteration
+    """Return what `read` returns, or `_END` where that is empty."""
+    return await read(READ_BYTES) or _END
 
 
 class _Feeder(Generic[T]):
@@ -103,36 +109,34 @@ class _Feeder(Generic[T]):
         self._decoder = decoder
         self._chunk = b""
         self._pos = 0
-        self._error: BaseException | None = None
-        # What is called again after an error: more records, and more errors, may follow.
-        self._resume: Callable[[], list[T]] | None = None
         self._ended = False
+        # What is called next, in place of feeding a piece. After an error more records, and more errors, may follow.
+        self._resume: Callable[[], list[T]] | None = None
+        self._error: BaseException | None = None
 
     def _take(self, chunk: Buffer) -> None:
-        # A mutable chunk could change before its last piece is fed.
-        self._chunk = chunk if type(chunk) is bytes else contiguous(chunk)
-        self._pos = 0
+        """Take the next chunk, or `_END`."""
+        if chunk is _END:
+            self._ended = True
+            self._resume = self._decoder.finish
+        else:
+            # A mutable chunk could change before its last piece is fed.
+            self._chunk = chunk if type(chunk) is bytes else contiguous(chunk)
+            self._pos = 0
 
     def _next_piece(self) -> list[T] | None:
         """Return what the next piece completed, or ``None`` where a chunk is needed for it."""
         if self._error is not None:
             error, self._error = self._error, None
             raise error
-        if self._resume is not None:
-            return self._call(self._resume)
-        start = self._pos
-        if start >= len(self._chunk):
-            return None
-        self._pos = start + PIECE_BYTES
-        return self._call(partial(self._decoder.feed, self._chunk[start : self._pos]))
-
-    def _finish(self) -> list[T]:
-        self._ended = True
-        return self._call(self._decoder.finish)
-
-    def _call(self, step: Callable[[], list[T]]) -> list[T]:
+        step, self._resume = self._resume, None
+        if step is None:
+            start = self._pos
+            if start >= len(self._chunk):
+                return None
+            self._pos = start + PIECE_BYTES
+            step = partial(self._decoder.feed, self._chunk[start : self._pos])
         again = self._decoder.finish if self._ended else partial(self._decoder.feed, b"")
-        self._resume = None
         try:
             return step()
         except RecordError as error:
@@ -157,15 +161,10 @@ class _Batches(_Feeder[T]):
 
     def __next__(self) -> list[T]:
         while not (batch := self._next_piece()):
-            if batch is not None:
-                continue
-            if self._ended:
-                raise StopIteration
-            try:
-                self._take(next(self._chunks))
-            except StopIteration:
-                if batch := self._finish():
-                    break
+            if batch is None:
+                if self._ended:
+                    raise StopIteration
+                self._take(next(self._chunks, _END))
         return batch
 
 
@@ -208,15 +207,10 @@ class _AsyncBatches(_Feeder[T]):
 
     async def __anext__(self) -> list[T]:
         while not (batch := self._next_piece()):
-            if batch is not None:
-                continue
-            if self._ended:
-                raise StopAsyncIteration
-            try:
+            if batch is None:
+                if self._ended:
+                    raise StopAsyncIteration
                 self._take(await self._next_chunk())
-            except StopAsyncIteration:
-                if batch := self._finish():
-                    break
         return batch
 
 

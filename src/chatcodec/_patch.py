@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import DecodeError, Raw, structs
 
-from ._errors import Kind, RecordError, contiguous, decode_error, raise_encode_error, unsupported
+from ._errors import RecordError, contiguous, raise_encode_error, rejection, unsupported
 from ._record import ChatCompletionResponse, Envelope, writable_time
 
 if TYPE_CHECKING:
@@ -194,18 +194,25 @@ def _checked(name: str, value: Any) -> Any:
 
 def _record_error(failure: Exception, number: int, buf: Buffer) -> RecordError:
     """Return the error for the bad message with that number; raise `failure` if the message is not to blame."""
-    cause = decode_error(failure, buf)
-    if not isinstance(cause, DecodeError):
-        raise cause
-    kind: Kind = "invalid" if isinstance(cause, msgspec.ValidationError) else "malformed"
+    kind, cause = rejection(failure, buf)
     error = RecordError(kind, "message", number, 0, str(cause), contiguous(buf)[:_DATA_BYTES])
     error.__cause__ = cause
     return error
 
 
-def on_one_line(message: bytes) -> bytes:
-    """Return a JSON message without line breaks, which can only be white space between tokens."""
-    return message.replace(b"\n", b" ").replace(b"\r", b" ")
+def stamp_lines(
+    messages: Iterable[Buffer],
+    type: type[E],
+    on_error: Callable[[RecordError], object] | None,
+    extra: Mapping[str, Any] | None,
+    changes: Changes,
+) -> tuple[list[E], list[bytes]]:
+    """Return what JSON messages hold, and the messages, changed and on one line each."""
+    envelopes, lines = JSON.stamp_all(messages, type, on_error, extra, changes)
+    text = b"".join(lines)
+    if b"\n" in text or b"\r" in text:  # which can only be white space between tokens
+        lines = [line.replace(b"\n", b" ").replace(b"\r", b" ") for line in lines]
+    return envelopes, lines
 
 
 JSON = Format(msgspec.json.Decoder, msgspec.json.Encoder(enc_hook=unsupported).encode, LONG_JSON)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from . import _decoder, _iterate, msgpack
-from ._decoder import T, detached
+from ._decoder import T
 from ._patch import MSGPACK
 from ._record import ChatCompletionResponse, Envelope
 from ._writers import Item, Message, aiterate, encode_messages, encode_plain, encoded, iterate, listed, not_encoded
@@ -57,8 +57,7 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
             `msgspec.Raw` (a view of a message whose syntax was checked), or `bytes` (the message, not parsed).
         max_record_bytes: a longer frame, without its header, is one bad record. It is reported from its header, and
             skipped without being buffered. ``None`` for no limit.
-        on_error: called with the `RecordError` of each bad record, in place of raising it. A `StreamError` is
-            always raised.
+        on_error: called with the `RecordError` of each bad record, instead of raising it; never with a `StreamError`.
 
     Raises:
         ValueError: `max_record_bytes` is below 1.
@@ -103,26 +102,18 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
         if not messages:
             self._grow()
             return self._take_frame()
-        records = self._records
-        before = len(records)
-        failure = None
-        if self._decode is not bytes:
-            try:
-                records.extend(map(self._decode, messages))
-            except BaseException as error:
-                failure = detached(error)
-        else:
-            records += messages if all(messages) else messages[: messages.index(b"")]
-        count = len(records) - before
-        if count < len(messages):
+        size = len(messages)
+        if self._decode is bytes and not all(messages):
+            del messages[messages.index(b"") :]  # an empty frame is no record
+        count, failure = self._decode_all(messages)
+        if count < size:
             self._stop(count, start + 4 * count + sum(map(len, messages[:count])))
             return self._take_frame(failure)
-        self._index += count
-        self._pos = start + begin - 4
+        more = self._pass(count, start + begin - 4, start + self._run_bytes)
         if end - begin > self._limit:
             return self._take_frame()
         self._wanted = 4 + end - begin
-        return self._continues(start + self._run_bytes)
+        return more
 
     def _take_frame(self, failure: BaseException | None = None) -> bool:
         """Decode, report or skip the frame at `_pos`; return False if it is incomplete."""
@@ -141,10 +132,7 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
         self._pos = end
         self._index += 1
         if length:
-            message = bytes(memoryview(buffer)[begin:end])
-            failure = failure or self._decode_one(message)
-            if failure is not None:
-                self._report_failure(failure, start, message)
+            self._take_message(start, bytes(memoryview(buffer)[begin:end]), failure, cut=False)
         return True
 
     def _skip(self) -> bool:
@@ -155,8 +143,7 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
             self._skipped = None
         return not self._left
 
-    def _end_record(self) -> None:
-        start, self._pos = self._pos, len(self._buffer)
+    def _end_record(self, start: int) -> None:
         self._index += 1
         data = bytes(self._buffer[start + 4 :])
         if len(self._buffer) < start + _HEADER.size:

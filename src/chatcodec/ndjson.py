@@ -14,8 +14,8 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from . import _decoder, _iterate
-from ._decoder import T, detached
-from ._patch import JSON, on_one_line
+from ._decoder import T
+from ._patch import stamp_lines
 from ._record import ChatCompletionResponse, Envelope
 from ._writers import BLANK, Item, Message, aiterate, encode_json_lines, iterate, listed
 
@@ -88,24 +88,14 @@ class StreamDecoder(_decoder.TextDecoder[T]):
         # The whole buffer, as it mostly is, costs no copy, and neither does the cut.
         file = BytesIO(buffer[start:stop])
         file.truncate(end - start)
-        records: list[Any] = self._records
         if self._decode is bytes:
             lines = [*map(bytes.removesuffix, file, repeat(b"\n"))]
-            self._index += len(lines)
-            records += lines if buffer.find(b"\r", start, end) < 0 and min(lines) >= _VISIBLE else _visible(lines)
-            self._pos = end
-            return self._continues(stop)
-        before = len(records)
-        failure = None
-        try:
-            records.extend(map(self._decode, file))
-        except BaseException as error:
-            failure = detached(error)
-        count = len(records) - before
+            visible = buffer.find(b"\r", start, end) < 0 and min(lines) >= _VISIBLE
+            self._records += lines if visible else _visible(lines)  # type: ignore[arg-type]
+            return self._pass(len(lines), end, stop)
+        count, failure = self._decode_all(file)
         if failure is None:
-            self._index += count
-            self._pos = end
-            return self._continues(stop)
+            return self._pass(count, end, stop)
         self._stop(count, max(start, buffer.rfind(b"\n", start, start + file.tell() - 1) + 1))
         return self._take_line(failure)
 
@@ -121,26 +111,19 @@ class StreamDecoder(_decoder.TextDecoder[T]):
         self._take(start, bytes(buffer[start:end]), failure)
         return True
 
-    def _take(self, start: int, line: bytes, failure: BaseException | None = None, *, cut: bool = False) -> None:
+    def _take(self, start: int, text: bytes, failure: BaseException | None = None, *, cut: bool = False) -> None:
         self._index += 1
-        message = line.removesuffix(b"\n").removesuffix(b"\r")
+        message = text.removesuffix(b"\n").removesuffix(b"\r")
         if not message.strip(BLANK):
             return
         # Decoded with its "\n", as on the fast path: the reason depends on it.
-        failure = failure or self._decode_one(message if self._decode is bytes else line, cut=cut)
-        if failure is not None:
-            self._report_failure(failure, start, message, cut=cut)
+        self._take_message(start, message if self._decode is bytes else text, failure, cut=cut, data=message)
 
     def _skip(self) -> bool:
         end = self._buffer.find(b"\n", self._pos) + 1
         self._pos = end or len(self._buffer)
-        if end:
-            self._skipped = None
+        self._skipped = None if end else self._skipped
         return end > 0
-
-    def _end_record(self) -> None:
-        start, self._pos = self._pos, len(self._buffer)
-        self._take(start, bytes(self._buffer[start:]), cut=True)
 
 
 def _visible(lines: list[bytes]) -> list[bytes]:
@@ -292,9 +275,5 @@ def stamp(
     >>> lines
     b'{"cost":0.25,"sessionId":"s-1"}\n{"cost":1,"sessionId":"s-1"}\n'
     """
-    envelopes, lines = JSON.stamp_all(messages, type, on_error, extra, changes)
-    text = b"".join(lines)
-    if b"\n" in text or b"\r" in text:
-        lines = [*map(on_one_line, lines)]
-    lines.append(b"")
-    return envelopes, b"\n".join(lines)
+    envelopes, lines = stamp_lines(messages, type, on_error, extra, changes)
+    return envelopes, b"\n".join([*lines, b""])

@@ -3,19 +3,17 @@ r"""Streams of server-sent events (``text/event-stream``): one record an event, 
 How a stream is cut into chunks never matters: any cut gives the same records and the same errors.
 
 Lines and fields are those of the WHATWG HTML standard, section 9.2: ``\n``, ``\r\n`` and ``\r`` end a line, a blank
-line ends an event, the ``data`` lines of an event are joined with ``\n``, comments and other fields are skipped,
-and so is a byte order mark at the very start. Events without data, or with nothing but white space in it, are
-keep-alives.
+line ends an event, the ``data`` lines of an event are joined with ``\n``, and comments, other fields, and a byte order
+mark at the very start are skipped. Events without data, or with white space alone in it, are keep-alives.
 
-What is no event stream, or a broken one, never passes as a whole one:
+A broken stream never passes as a whole one:
 
-- A stream ends in ``data: [DONE]``. A connection that is lost between two events looks like any other end, so a
-  stream whose last event is a record ends in a `StreamError`. For providers that send no such end there is
-  ``require_done=False``. A record after ``[DONE]`` is read, and needs an end again.
-- A stream without any event ends in a `StreamError` too.
-- An event of the type ``error`` is how a provider reports a failure: a `StreamError` with its data. After it the
-  end is not missed. No other type means anything here.
-- A block of lines without data, in which a line is none of an event stream (HTML, a JSON body), is a bad record.
+- It ends in ``data: [DONE]``, since a connection lost between two events looks like any other end. If its last event
+  is a record, or it has no event, that is a `StreamError`. ``require_done=False`` is for providers that send no such
+  end. A record after ``[DONE]`` is read, and needs an end again.
+- An event of the type ``error`` is a provider's report of a failure: a `StreamError` with its data, which no end has to
+  follow. No other type means anything here.
+- A block without data, in which a line is none of an event stream (HTML, a JSON body), is a bad record.
 
 The standard drops an event in which the stream ends. Here it is decoded, as a last line without a newline is: some
 servers end in ``data: [DONE]`` without a blank line. An event that was cut does not decode: a `StreamError`.
@@ -26,9 +24,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import _decoder, _iterate
-from ._decoder import T, detached
-from ._events import DONE, EVENT_END, LINE_ENDS, count_records, encode_events, last_end, parse, size_of, split
-from ._patch import JSON, on_one_line
+from ._decoder import T
+from ._events import DONE, EVENT_END, LINE_ENDS, before_blank, encode_events, last_end, parse, size_of, split
+from ._patch import stamp_lines
 from ._record import ChatCompletionResponse, Envelope
 from ._writers import BLANK, Item, Message, aiterate, iterate, listed
 
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
     from ._decoder import R
     from ._errors import RecordError
     from ._iterate import AsyncSource, Source
+    from ._iterate import EventOptions as Options
     from ._patch import Changes, E
 
 __all__ = [
@@ -58,11 +57,6 @@ __all__ = [
 ]
 
 
-_CR = 13
-_NO_EVENT = "stream ended without an event"
-_NO_DONE = "stream ended without [DONE]"
-
-
 class StreamDecoder(_decoder.TextDecoder[T]):
     r"""Decode a stream of server-sent events, from chunks of any size.
 
@@ -73,8 +67,7 @@ class StreamDecoder(_decoder.TextDecoder[T]):
             `msgspec.Raw` (a view of data whose syntax was checked), or `bytes` (the data, not parsed).
         max_record_bytes: a longer event, its comments and line ends counted, is one bad record. It is reported as
             soon as it is known, and skipped without being buffered. ``None`` for no limit.
-        on_error: called with the `RecordError` of each bad record, in place of raising it. A `StreamError` is
-            always raised.
+        on_error: called with the `RecordError` of each bad record, instead of raising it; never with a `StreamError`.
         require_done: whether a stream is broken that does not end in ``data: [DONE]``.
 
     Raises:
@@ -102,15 +95,13 @@ class StreamDecoder(_decoder.TextDecoder[T]):
         on_error: Callable[[RecordError], object] | None = None,
         require_done: bool = True,
     ) -> None:
-        self._after_record = _NO_DONE if require_done else ""
+        self._after_record = "stream ended without [DONE]" if require_done else ""
         super().__init__(type, max_record_bytes=max_record_bytes, on_error=on_error)
 
     def _reset(self) -> None:
         super()._reset()
-        # What is wrong with a stream that ends here.
-        self._missing = _NO_EVENT
-        # Whether a "\n" that comes next belongs to the "\r" before it.
-        self._after_cr = False
+        self._missing = "stream ended without an event"  # what is wrong with a stream that ends here
+        self._after_cr = False  # whether a "\n" that comes next belongs to the "\r" before it
 
     def _move(self, end: int) -> None:
         """Go to `end`, where an event ends."""
@@ -120,41 +111,27 @@ class StreamDecoder(_decoder.TextDecoder[T]):
     def _step(self) -> bool:
         if self._after_cr and self._pos < len(self._buffer):
             self._after_cr = False
-            if self._buffer[self._pos : self._pos + 1] == b"\n":
-                self._pos += 1
+            self._pos += self._buffer.startswith(b"\n", self._pos)
         if self._skipped is not None and not self._skip():
             return False
         if not self._index:
             self._pass_byte_order_mark()
         buffer, start = self._buffer, self._pos
         stop = start + self._run_bytes
-        searched = self._searched - 1
-        end = last_end(buffer, max(start, searched), stop)
+        end = last_end(buffer, max(start, self._searched - 1), stop)
         if not end:
             self._grow()
             return (len(buffer) >= stop or buffer[start : start + 1] in LINE_ENDS) and self._take_event()
         run = bytes(buffer[start:end])
         messages, idle, whole = split(run)
-        records: list[Any] = self._records
-        before = len(records)
-        failure = None
-        if self._decode is bytes:
-            stripped = [*map(bytes.strip, messages)]
-            if DONE in stripped or not all(stripped):
-                messages, whole = messages[: count_records(messages)], False
-            records += messages
-        else:
-            try:
-                records.extend(map(self._decode, messages))
-            except BaseException as error:
-                failure = detached(error)
-        count = len(records) - before
+        # Of another type, what is no record does not decode.
+        count, failure = self._decode_all(before_blank(messages) if self._decode is bytes else messages)
         if count:
             self._missing = self._after_record
         if whole and count == len(messages):
-            self._index += count + len(idle)
+            more = self._pass(count + len(idle), end, stop)
             self._move(end)
-            return self._continues(stop)
+            return more
         for number in idle:
             count += number <= count
         self._stop(count, start + size_of(run, count))
@@ -181,24 +158,22 @@ class StreamDecoder(_decoder.TextDecoder[T]):
         self._missing = self._after_record
         super()._report_long(reason, data)
 
-    def _take(self, start: int, event: bytes, failure: BaseException | None = None, *, cut: bool = False) -> None:
+    def _take(self, start: int, text: bytes, failure: BaseException | None = None, *, cut: bool = False) -> None:
         """Decode the event at `start`, or report what is wrong with it. A `failure` is that of its data."""
         self._index += 1
-        kind, data, foreign = parse(event)
+        kind, data, foreign = parse(text)
         message = b"\n".join(data)
         if kind == b"error":
             self._missing = ""
             self._report("upstream", start, "an error event from upstream", message)
         elif not data and foreign:
             self._missing = self._after_record
-            self._report("incomplete" if cut else "malformed", start, "no line of an event stream", event)
+            self._report("incomplete" if cut else "malformed", start, "no line of an event stream", text)
         elif message.strip(BLANK) == DONE:
             self._missing = ""
         elif message.strip(BLANK):
             self._missing = self._after_record
-            failure = failure or self._decode_one(message, cut=cut)
-            if failure is not None:
-                self._report_failure(failure, start, message, cut=cut)
+            self._take_message(start, message, failure, cut=cut)
 
     def _skip(self) -> bool:
         if found := EVENT_END.search(self._buffer, self._pos):
@@ -215,16 +190,6 @@ class StreamDecoder(_decoder.TextDecoder[T]):
             reason, self._missing = self._missing, ""
             self._index += 1
             self._report("incomplete", self._pos, reason, b"")
-
-    def _end_record(self) -> None:
-        start, self._pos = self._pos, len(self._buffer)
-        self._take(start, bytes(self._buffer[start:]), cut=True)
-
-
-class Options(_iterate.Options, total=False):
-    """What `StreamDecoder` takes beside the type."""
-
-    require_done: bool
 
 
 def iter_decode(
@@ -285,9 +250,7 @@ def encode(records: Iterable[Struct | Message]) -> bytes:
     Raises:
         msgspec.EncodeError: a record cannot be written, as in `json.encode`, or a message is blank, or is the
             ``[DONE]`` that would end the stream. The text starts with the record's number, from 1.
-        TypeError: `records` is a single record or message, `str`, `dict`, or not iterable; a record is neither a
-            Struct nor an encoded message, is an `Envelope`, or holds an object of a type that has no encoding.
-        ValueError: a message is a view that has been released.
+        TypeError, ValueError: as in `chatcodec.ndjson.encode`.
 
     >>> from chatcodec import ChatCompletionResponse
     >>> encode([ChatCompletionResponse(cost=0.25), b'{\n"cost":1.00}']) + END
@@ -299,12 +262,7 @@ def encode(records: Iterable[Struct | Message]) -> bytes:
 def iter_encode(items: Iterable[Struct | Message | list[Item]]) -> Iterator[bytes]:
     r"""Encode records as they come: an iterator over one chunk per item, at once.
 
-    An item is a record, a message, or a list of them, such as `iter_batches` gives. An empty list gives no chunk.
-    `END` follows the last item, also where there was none. What `items` raises passes through, and `END` does not
-    follow it.
-
-    Raises:
-        EncodeError, TypeError, ValueError: from the iterator, as in `encode`, with records numbered through all items.
+    As `chatcodec.ndjson.iter_encode`, and `END` follows the last item, also where there was none, but no error.
 
     >>> from chatcodec import ChatCompletionResponse
     >>> list(iter_encode([ChatCompletionResponse(cost=0.5), [b'1', b'2']]))
@@ -328,9 +286,7 @@ def stamp(
 ) -> tuple[list[E], bytes]:
     r"""Return what each of `messages` held, and the messages as events, with the same fields set in all of them.
 
-    It is `chatcodec.json.stamp` for each message, and an event of one line each, whatever white space the message has.
-
-    Arguments and errors are those of `chatcodec.ndjson.stamp`.
+    It is `chatcodec.ndjson.stamp`, with the same arguments and errors, but the messages are written as events.
 
     >>> envelopes, events = stamp([b'{"cost":0.25}', b'{"stream":true}'], session_id="s-1", stream=None)
     >>> [envelope.cost for envelope in envelopes]
@@ -338,8 +294,5 @@ def stamp(
     >>> events
     b'data: {"cost":0.25,"sessionId":"s-1"}\n\ndata: {"sessionId":"s-1"}\n\n'
     """
-    envelopes, lines = JSON.stamp_all(messages, type, on_error, extra, changes)
-    text = b"".join(lines)
-    if b"\n" in text or b"\r" in text:
-        lines = [*map(on_one_line, lines)]
+    envelopes, lines = stamp_lines(messages, type, on_error, extra, changes)
     return envelopes, b"".join([b"data: %b\n\n" % line for line in lines])
