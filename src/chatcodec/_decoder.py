@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic
 import msgspec
 from msgspec import Raw
 
-from ._errors import RecordError, StreamError, contiguous, rejection
+from ._errors import RecordError, StreamError, contiguous, detached, rejection
 from ._record import ChatCompletionResponse
 
 if TYPE_CHECKING:
@@ -124,9 +124,7 @@ class StreamDecoder(Generic[T]):
             self._buffer = self._buffer[pos:]
             self._pos = 0
         self._searched = len(self._buffer)
-        records = self._records
-        self._records = []
-        return records
+        return self._take_records()
 
     def finish(self) -> list[T]:
         """End the stream, return the last records, and be ready for a new stream.
@@ -205,11 +203,11 @@ class StreamDecoder(Generic[T]):
         return len(records) - before, failure
 
     def _take_message(
-        self, start: int, message: bytes, failure: BaseException | None, *, cut: bool, data: bytes | None = None
+        self, start: int, message: bytes, failure: BaseException | None, *, cut: bool, data: bytes = b""
     ) -> None:
-        """Decode the message of the record at `start`, or report why it fails: `failure`, if it has been decoded.
+        """Decode the message of the record at `start`, or report, with `data`, why that fails.
 
-        What is reported shows `data`, or the message. Where that is `cut`, it is the stream that failed.
+        A `failure` is what decoding it has raised before. Where the record is `cut`, it is the stream that failed.
         """
         try:
             if failure is None:
@@ -220,7 +218,7 @@ class StreamDecoder(Generic[T]):
         except BaseException as error:
             failure = detached(error)
         kind, cause = rejection(failure, message)
-        self._report("incomplete" if cut else kind, start, str(cause), message if data is None else data, cause)
+        self._report("incomplete" if cut else kind, start, str(cause), data or message, cause)
 
     def _report(self, kind: Kind, start: int, reason: str, data: bytes, cause: Exception | None = None) -> None:
         """Report what is wrong with the record at `start`. The position must be after it."""
@@ -249,21 +247,15 @@ class StreamDecoder(Generic[T]):
             self._end_record(start)
 
     if TYPE_CHECKING:  # what a framing brings
+        # Decode whole records from `_pos` on, and then the one that needs the exact path, if any.
+        # Return False where only an incomplete record is left.
+        def _step(self) -> bool: ...
 
-        def _step(self) -> bool:
-            """Decode whole records from `_pos` on, and then the one that needs the exact path, if any.
+        # Go to the end of a record that is too long; return False if that is still to come.
+        def _skip(self) -> bool: ...
 
-            Return False where only an incomplete record is left.
-            """
-            ...
-
-        def _skip(self) -> bool:
-            """Go to the end of a record that is too long; return False if that is still to come."""
-            ...
-
-        def _end_record(self, start: int) -> None:
-            """Decide about the record at `start`, in which the stream ended."""
-            ...
+        # Decide about the record at `start`, in which the stream ended.
+        def _end_record(self, start: int) -> None: ...
 
 
 class TextDecoder(StreamDecoder[T]):
@@ -291,15 +283,10 @@ class TextDecoder(StreamDecoder[T]):
         return True
 
     if TYPE_CHECKING:
-
-        def _take(self, start: int, text: bytes, failure: BaseException | None = None, *, cut: bool = False) -> None:
-            """Decode, report or skip the record at `start`. A `failure` is what decoding it has raised before."""
-            ...
-
-
-def detached(error: BaseException) -> BaseException:
-    """Return `error` without the frame that caught it, which would keep the chunk alive, and the error in a cycle."""
-    return error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
+        # Decode, report or skip the record at `start`. A `failure` is what decoding it has raised before.
+        def _take(
+            self, start: int, text: bytes, failure: BaseException | None = None, *, cut: bool = False
+        ) -> None: ...
 
 
 def converting(decoder: type[D], convert: Callable[[bytes], Any], **options: Unpack[Options]) -> D:

@@ -131,6 +131,11 @@ def contiguous(buf: Buffer) -> bytes:
     return view.tobytes()
 
 
+def detached(error: BaseException) -> BaseException:
+    """Return `error` without the frame that caught it, which would keep the chunk alive, and the error in a cycle."""
+    return error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
+
+
 def raise_decode_error(error: Exception, buf: Buffer) -> NoReturn:
     """Raise what a reader of the bad input in `buf` is to see in place of `error`, or `error` itself."""
     _raise(decode_error(error, buf), error)
