@@ -14,11 +14,16 @@ if TYPE_CHECKING:
     import pytest
 
 # Time is measured in bench/, never here: no test fails because a machine is slow.
-settings.register_profile("any machine", deadline=None)
-settings.load_profile("any machine")
+settings.register_profile("quick", deadline=None, max_examples=40)
+settings.register_profile("thorough", deadline=None, max_examples=100)
 
 # A shell that runs the tests in the background has interrupts ignored, and every process of theirs inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw more examples where the slow tests run too."""
+    settings.load_profile("quick" if "not slow" in config.option.markexpr else "thorough")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

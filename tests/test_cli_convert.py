@@ -43,7 +43,7 @@ def framed(message: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("ending", ["ndjson", "msgpack", "sse"])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_it_leaves_out_what_check_finds_and_nothing_else(
     capfd: Capture, tmp_path: Path, ending: str, data: st.DataObject

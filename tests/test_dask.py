@@ -21,7 +21,7 @@ import fsspec  # type: ignore[import-untyped]
 import msgspec
 import pytest
 from distributed import Client, LocalCluster
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
@@ -123,7 +123,6 @@ LINES = st.lists(
 )
 
 
-@settings(max_examples=80)
 @given(lines=LINES, ended=st.booleans(), blocksize=st.integers(1, 90))
 def test_partitions_give_what_the_whole_file_gives(
     tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], ended: bool, blocksize: int

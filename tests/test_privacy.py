@@ -142,7 +142,6 @@ def plant(value: Any, marker: Any) -> st.SearchStrategy[Any]:
 
 
 @codecs
-@settings(deadline=None)
 @given(data=st.data(), marker=markers)
 def test_a_marker_anywhere_in_the_bytes_is_in_no_error(codec: ModuleType, data: st.DataObject, marker: str) -> None:
     check_all(codec, data.draw(planted(codec, marker.encode())), marker)
@@ -161,7 +160,6 @@ WHOLE = {
 
 
 @codecs
-@settings(deadline=None)
 @given(data=st.data(), marker=st.one_of(markers, numbers, numbers.map(float), numbers.map(lambda number: -number)))
 def test_nor_is_one_in_the_place_of_any_value_or_key(codec: ModuleType, data: st.DataObject, marker: Any) -> None:
     encode = msgspec.json.encode if codec is json else msgspec.msgpack.encode
@@ -199,7 +197,7 @@ def unwritable(marker: str) -> list[Any]:
 
 
 @codecs
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(marker=markers, field=st.sampled_from(sorted(optional_fields)))
 def test_nor_is_what_could_not_be_written(codec: ModuleType, marker: str, field: str) -> None:
     refused = 0
@@ -222,7 +220,7 @@ def test_nor_is_what_could_not_be_written(codec: ModuleType, marker: str, field:
     assert refused > len(unwritable(marker))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(marker=markers)
 def test_nor_is_what_the_other_format_could_not_hold(marker: str) -> None:
     for value in (msgspec.msgpack.Ext(5, marker.encode()), {(marker, 1): 1}, [marker, {None: marker}]):
