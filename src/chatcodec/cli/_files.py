@@ -192,7 +192,8 @@ def destination(file: File, source: Source) -> Generator[Callable[[bytes], objec
 
     Raises:
         BrokenPipeError: nobody reads the pipe that `file` is.
-        Failure: writing fails in another way, or `file` is `source`.
+        OSError: standard output cannot be written to; whoever reports it has to drop what is left in its buffer.
+        Failure: writing to another file fails, or `file` is `source`.
     """
     try:
         status = os.fstat(sys.stdout.fileno()) if file.name == "-" else os.stat(file.name)  # noqa: PTH116
@@ -210,10 +211,10 @@ def destination(file: File, source: Source) -> Generator[Callable[[bytes], objec
                 yield text.write
         else:
             yield from _replaced(file, status, source.mode)
-    except BrokenPipeError:
-        raise
     except OSError as error:
-        message = f"{'standard output' if file.name == '-' else file.title}: {error.strerror}"
+        if file.name == "-" or isinstance(error, BrokenPipeError):
+            raise
+        message = f"{file.title}: {error.strerror}"
         raise Failure(message) from error
 
 
