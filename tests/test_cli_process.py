@@ -138,6 +138,20 @@ def test_output_that_cannot_be_written_is_one_line(
     assert finished(process) == (2, "", f"chatcodec: standard output: {reason}\n")
 
 
+def test_output_that_is_buffered_when_writing_fails_is_discarded() -> None:
+    arguments = ["convert", "--from=ndjson", "--to=ndjson", "-", "-"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": ""}
+    process = spawn(*arguments, redirected=">/dev/full", stdin=PIPE, stderr=PIPE, env=environment)
+    assert process.stdin
+    assert process.stderr
+    process.stdin.write(GOOD + b"\n" + BAD + b"\n")
+    process.stdin.flush()
+    # A bad record is reported after the records before it are written, which is to the buffer.
+    assert process.stderr.readline() == f"-:2: {REASON}\n".encode()
+    _, errors = process.communicate(b'{"x":"%b"}\n' % (b"x" * 1_000_000))
+    assert (process.returncode, errors) == (2, b"chatcodec: standard output: No space left on device\n")
+
+
 @pytest.mark.parametrize("redirected", ["<&-", ">&-", "2>&-", "2>/dev/full", "<&- >&- 2>&-"])
 @pytest.mark.parametrize("lines", [[GOOD], [GOOD, BAD]])
 def test_streams_that_are_not_needed_may_be_closed_or_full(tmp_path: Path, redirected: str, lines: list[bytes]) -> None:
