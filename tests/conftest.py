@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 settings.register_profile("quick", deadline=None, max_examples=40)
 settings.register_profile("thorough", deadline=None, max_examples=100)
 
-# A shell that runs the tests in the background has interrupts ignored, and every process of theirs inherits that.
+# A shell that runs the tests in the background has interrupts ignored, and nohup hang-ups. The tests send both to
+# processes of theirs, which would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_configure(config: pytest.Config) -> None:
