@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatcodec import ChatCompletionResponse, Envelope, RecordError, StreamError, ndjson
+from chatcodec import ChatCompletionResponse, Envelope, RecordError, StreamError, ndjson, sse
 
 from .support import COSTS, EVENTS, Bad, adrained, bad, drained, errors_last, framings, outcome, pieces, streams_of
 
@@ -434,3 +434,18 @@ def test_a_last_record_that_is_not_ended_comes_last(batches: bool) -> None:
     expected = [[COSTS[0]], [COSTS[1]]] if batches else COSTS[:2]
     assert list(iterate(chunks)) == expected
     assert asyncio.run(collected()) == expected
+
+
+@pytest.mark.parametrize("batches", [False, True])
+def test_what_a_type_raises_in_the_last_event_does_not_hide_that_the_stream_was_cut(batches: bool) -> None:
+    class Failing(ChatCompletionResponse):
+        def __post_init__(self) -> None:
+            raise RuntimeError  # passed on as it is, where ValueError and TypeError reject the record
+
+    iterator: Iterator[Any] = (sse.iter_batches if batches else sse.iter_decode)([b'data: {"cost":1}'], Failing)
+    with pytest.raises(RuntimeError):
+        next(iterator)
+    with pytest.raises(StreamError) as caught:
+        next(iterator)
+    assert (caught.value.kind, caught.value.index) == ("incomplete", 2)
+    assert list(iterator) == []

@@ -136,17 +136,18 @@ class _Feeder(Generic[T]):
                 return None
             self._pos = start + PIECE_BYTES
             step = partial(self._decoder.feed, self._chunk[start : self._pos])
-        again = self._decoder.finish if self._ended else partial(self._decoder.feed, b"")
         try:
             return step()
-        except RecordError as error:
-            # After one, a decoder that was finished is ready for a new stream.
-            self._error, self._resume = error, None if self._ended else again
-            found, error.records = error.records, []
         except BaseException as error:
-            self._error, self._resume = error, again
-            found = self._decoder._take_records()  # pyright: ignore[reportPrivateUsage]  # the decoder's other half
-        return found
+            self._error = error
+            if not self._ended:
+                self._resume = partial(self._decoder.feed, b"")
+            elif not isinstance(error, RecordError):  # after one, the decoder is ready for a new stream
+                self._resume = self._decoder.finish
+            if not isinstance(error, RecordError):
+                return self._decoder._take_records()  # pyright: ignore[reportPrivateUsage]  # the decoder's other half
+            found, error.records = error.records, []
+            return found
 
 
 class _Batches(_Feeder[T]):
