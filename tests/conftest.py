@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import re
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 from hypothesis import settings
@@ -21,7 +22,8 @@ settings.register_profile("thorough", deadline=None, max_examples=100)
 # A shell that runs the tests in the background has interrupts ignored, and nohup hang-ups. The tests send both to
 # processes of theirs, which would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if sys.platform != "win32":
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -30,7 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Keep the tests themselves out of garbage collections: every test of memory makes full ones, of 0.3 s each."""
+    """Keep the tests themselves out of garbage collections: every test of memory makes full ones."""
     gc.collect()
     gc.freeze()
 
