@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic
 import msgspec
 from msgspec import Raw
 
-from ._errors import RecordError, StreamError, contiguous, detached, rejection
+from ._errors import DATA_BYTES, RecordError, StreamError, contiguous, detached, rejection
 from ._record import ChatCompletionResponse
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ _RUN_BYTES_AFTER_STOP = 1024
 # Up to here it costs less to copy an unfinished record for each chunk than to let it grow in place.
 _SHORT = 4096
 
-_DATA_BYTES = 1024
 _STREAM_ERRORS = ("incomplete", "upstream")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -223,7 +222,7 @@ class StreamDecoder(Generic[T]):
     def _report(self, kind: Kind, start: int, reason: str, data: bytes, cause: Exception | None = None) -> None:
         """Report what is wrong with the record at `start`. The position must be after it."""
         error_type = StreamError if kind in _STREAM_ERRORS else RecordError
-        shown = data[: min(_DATA_BYTES, self._limit)]
+        shown = data[: min(DATA_BYTES, self._limit)]
         error = error_type(kind, self._unit, self._index, self._offset + start, reason, shown)
         error.__cause__ = cause
         if error_type is StreamError or self._on_error is None:
@@ -233,7 +232,7 @@ class StreamDecoder(Generic[T]):
     def _report_long(self, reason: str, data: bytes) -> None:
         """Report the record at `_pos` as too long. From here on `_skip` is called for the rest of it."""
         self._index += 1
-        self._skipped = self._index, self._offset + self._pos, data[: min(_DATA_BYTES, self._limit)]
+        self._skipped = self._index, self._offset + self._pos, data[: min(DATA_BYTES, self._limit)]
         self._report("too_long", self._pos, reason, data)
 
     def _end(self) -> None:
@@ -279,7 +278,7 @@ class TextDecoder(StreamDecoder[T]):
         if self._offset == start == 0 and _BYTE_ORDER_MARK.startswith(self._buffer):
             return False  # two bytes of the mark, and a limit of one
         reason = f"longer than the limit of {self._limit} bytes"
-        self._report_long(reason, bytes(self._buffer[start : start + _DATA_BYTES]))
+        self._report_long(reason, bytes(self._buffer[start : start + DATA_BYTES]))
         return True
 
     if TYPE_CHECKING:

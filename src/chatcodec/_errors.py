@@ -25,6 +25,9 @@ _TRUNCATED = "Input data was truncated"
 # The first half of a pair near the end of the data, where the second half has not begun.
 _FIRST_HALF_LAST = re.compile(rb"(\\+)u[dD][89abAB][0-9a-fA-F]{2}(?:[^\\]|\\[^u]).{0,4}\Z", re.DOTALL)
 
+# How many of the first bytes of a bad record an error holds, at most.
+DATA_BYTES = 1024
+
 Kind = Literal["malformed", "invalid", "too_long", "incomplete", "upstream"]
 Table = list[tuple[type[Exception], type[MsgspecError], str]]
 

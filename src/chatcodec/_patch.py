@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import DecodeError, Raw, structs
 
-from ._errors import RecordError, contiguous, raise_encode_error, rejection, unsupported
+from ._errors import DATA_BYTES, RecordError, contiguous, raise_encode_error, rejection, unsupported
 from ._record import ChatCompletionResponse, Envelope, writable_time
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 _MAPPINGS: tuple[type[Any], ...] = (dict, Mapping)
 _ONE_MESSAGE = (str, bytes, bytearray, memoryview, Raw)
 
-_DATA_BYTES = 1024  # as much of a bad message as an error holds
 # JSON text is scanned byte by byte: from about so many on, scanning choices again costs more than working around them.
 LONG_JSON = 1024
 # MessagePack is skipped by lengths.
@@ -195,24 +194,17 @@ def _checked(name: str, value: Any) -> Any:
 def _record_error(failure: Exception, number: int, buf: Buffer) -> RecordError:
     """Return the error for the bad message with that number; raise `failure` if the message is not to blame."""
     kind, cause = rejection(failure, buf)
-    error = RecordError(kind, "message", number, 0, str(cause), contiguous(buf)[:_DATA_BYTES])
+    error = RecordError(kind, "message", number, 0, str(cause), contiguous(buf)[:DATA_BYTES])
     error.__cause__ = cause
     return error
 
 
-def stamp_lines(
-    messages: Iterable[Buffer],
-    type: type[E],
-    on_error: Callable[[RecordError], object] | None,
-    extra: Mapping[str, Any] | None,
-    changes: Changes,
-) -> tuple[list[E], list[bytes]]:
-    """Return what JSON messages hold, and the messages, changed and on one line each."""
-    envelopes, lines = JSON.stamp_all(messages, type, on_error, extra, changes)
-    text = b"".join(lines)
-    if b"\n" in text or b"\r" in text:  # which can only be white space between tokens
-        lines = [line.replace(b"\n", b" ").replace(b"\r", b" ") for line in lines]
-    return envelopes, lines
+def on_one_line(messages: list[bytes]) -> list[bytes]:
+    """Return JSON messages without line breaks, which can only be white space between tokens."""
+    text = b"".join(messages)
+    if b"\n" not in text and b"\r" not in text:
+        return messages
+    return [message.replace(b"\n", b" ").replace(b"\r", b" ") for message in messages]
 
 
 JSON = Format(msgspec.json.Decoder, msgspec.json.Encoder(enc_hook=unsupported).encode, LONG_JSON)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _decoder, _iterate
 from ._decoder import T
-from ._patch import stamp_lines
+from ._patch import JSON, on_one_line
 from ._record import ChatCompletionResponse, Envelope
 from ._writers import BLANK, Item, Message, aiterate, encode_json_lines, iterate, listed
 
@@ -122,7 +122,8 @@ class StreamDecoder(_decoder.TextDecoder[T]):
     def _skip(self) -> bool:
         end = self._buffer.find(b"\n", self._pos) + 1
         self._pos = end or len(self._buffer)
-        self._skipped = None if end else self._skipped
+        if end:
+            self._skipped = None
         return end > 0
 
 
@@ -275,5 +276,5 @@ def stamp(
     >>> lines
     b'{"cost":0.25,"sessionId":"s-1"}\n{"cost":1,"sessionId":"s-1"}\n'
     """
-    envelopes, lines = stamp_lines(messages, type, on_error, extra, changes)
-    return envelopes, b"\n".join([*lines, b""])
+    envelopes, stamped = JSON.stamp_all(messages, type, on_error, extra, changes)
+    return envelopes, b"\n".join([*on_one_line(stamped), b""])

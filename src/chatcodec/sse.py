@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from . import _decoder, _iterate
 from ._decoder import T
 from ._events import DONE, EVENT_END, LINE_ENDS, before_blank, encode_events, last_end, parse, size_of, split
-from ._patch import stamp_lines
+from ._patch import JSON, on_one_line
 from ._record import ChatCompletionResponse, Envelope
 from ._writers import BLANK, Item, Message, aiterate, iterate, listed
 
@@ -262,7 +262,7 @@ def encode(records: Iterable[Struct | Message]) -> bytes:
 def iter_encode(items: Iterable[Struct | Message | list[Item]]) -> Iterator[bytes]:
     r"""Encode records as they come: an iterator over one chunk per item, at once.
 
-    As `chatcodec.ndjson.iter_encode`, and `END` follows the last item, also where there was none, but no error.
+    As `chatcodec.ndjson.iter_encode`, but `END` follows the last item, or none at all; it does not follow an error.
 
     >>> from chatcodec import ChatCompletionResponse
     >>> list(iter_encode([ChatCompletionResponse(cost=0.5), [b'1', b'2']]))
@@ -294,5 +294,5 @@ def stamp(
     >>> events
     b'data: {"cost":0.25,"sessionId":"s-1"}\n\ndata: {"sessionId":"s-1"}\n\n'
     """
-    envelopes, lines = stamp_lines(messages, type, on_error, extra, changes)
-    return envelopes, b"".join([b"data: %b\n\n" % line for line in lines])
+    envelopes, stamped = JSON.stamp_all(messages, type, on_error, extra, changes)
+    return envelopes, b"".join([b"data: %b\n\n" % line for line in on_one_line(stamped)])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from chatcodec import ChatCompletionResponse, DecodeError, StreamError, ValidationError, json
 from chatcodec._decoder import converting
+from chatcodec._errors import DATA_BYTES
 from chatcodec.transcode import json_to_msgpack, msgpack_to_json
 
 from ._formats import FORMATS, Cut
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 _AT_ERROR = " at `$.error`"
 _MALFORMED = {"invalid": "malformed", "incomplete": "incomplete"}
 _LONG_FRAME = "; frames begin with their length in 4 bytes, so this may be another format: try --from"
-# So much of a record is in its error.
-_DATA_BYTES = 1024
 
 
 class _Response(ChatCompletionResponse):
@@ -142,6 +141,6 @@ def _reported(error: RecordError, format: Format) -> tuple[str, str]:
     try:
         format.codec.decode(error.data)
     except DecodeError as other:
-        if len(error.data) < _DATA_BYTES:
+        if len(error.data) < DATA_BYTES:
             return (error.kind if isinstance(other, ValidationError) else _MALFORMED[error.kind]), str(other)
     return "upstream", ""
