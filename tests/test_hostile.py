@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -14,11 +13,10 @@ from chatcodec import ChatCompletionResponse, DecodeError, json, msgpack
 from .hostility import FRAMINGS_OF, TRANSCODERS, asked, check_message, check_stream, found_inputs, saved_messages
 from .oddities import odd_record
 from .reference import expected
-from .support import LINES, TYPES, Bad, cut, errors_of, framings, outcome, work
+from .support import LINES, TYPES, Bad, cut, errors_of, framings, outcome, traced, work
 from .wire import CODECS, codecs, nested
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import ModuleType
 
     from .hostility import Message
@@ -177,19 +175,9 @@ def test_nesting_of_a_million_in_a_stream_is_one_bad_record(framing: Framing) ->
 # Memory
 
 
-def peak_of(run: Callable[[], object]) -> int:
-    """Return how much memory `run` holds at most, by Python's own count."""
-    tracemalloc.start()
-    try:
-        run()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-
-
 @saved
 def test_no_message_takes_memory_that_it_has_no_bytes_for(message: Message) -> None:
-    assert peak_of(lambda: check_message(message.codec, message.data)) < 64 * 1024
+    assert traced(lambda: check_message(message.codec, message.data))[1] < 64 * 1024
 
 
 @pytest.mark.parametrize("size", [b"\xdd", b"\xdf"])
@@ -199,7 +187,7 @@ def test_nor_do_lengths_inside_lengths_that_the_bytes_seem_to_be_there_for(size:
         b"\x81\xa1x" + (size + (rest // 2).to_bytes(4, "big") + b"\xa0" * (size == b"\xdf")) * depth + b"\0" * rest
     )
     for read in (msgpack.decode, msgpack.peek, msgpack.patch, TRANSCODERS[msgpack]):
-        assert peak_of(lambda read=read: asked(read, message)) < 40 * len(message)  # type: ignore[misc]
+        assert traced(lambda read=read: asked(read, message))[1] < 40 * len(message)  # type: ignore[misc]
         assert asked(read, message) == ("n", None)
 
 
@@ -211,9 +199,9 @@ def test_nor_do_lengths_inside_lengths_that_the_bytes_seem_to_be_there_for(size:
     ],
 )
 def test_the_smallest_values_take_memory_in_proportion(codec: ModuleType, message: bytes) -> None:
-    assert peak_of(lambda: codec.decode(message)) < 100 * len(message)
-    assert peak_of(lambda: codec.peek(message)) < 1024
-    assert peak_of(lambda: codec.patch(message, cost=1.0)) < 2 * len(message) + 1024
+    assert traced(lambda: codec.decode(message))[1] < 100 * len(message)
+    assert traced(lambda: codec.peek(message))[1] < 1024
+    assert traced(lambda: codec.patch(message, cost=1.0))[1] < 2 * len(message) + 1024
 
 
 # Work
