@@ -21,7 +21,7 @@ from typing_extensions import assert_type
 from chatcodec import ChatCompletionResponse, DecodeError, EncodeError, Envelope, frames, ndjson, sse
 
 from .support import STREAMS
-from .wire import CASES, records, texts
+from .wire import records, texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,13 +62,6 @@ def named(value: Any) -> str:
 
 
 # encode
-
-
-@framings
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_each_record_becomes_one_line_frame_or_event(stream: ModuleType, codec: ModuleType, case: Any) -> None:
-    message = case.encoded(codec)
-    assert stream.encode([case.record, case.record]) == framed(stream, message, message)
 
 
 @framings
@@ -371,16 +364,6 @@ def test_the_longest_that_a_length_can_say_is_written() -> None:
 
 
 # KEEP_ALIVE and END
-
-
-@framings
-def test_readers_skip_keep_alives(stream: ModuleType, codec: ModuleType) -> None:
-    whole = stream.KEEP_ALIVE + stream.encode(COSTS[:1]) + stream.KEEP_ALIVE * 2 + stream.encode(COSTS[1:])
-    assert read(stream, whole, ChatCompletionResponse) == COSTS
-
-
-def test_events_alone_have_an_end() -> None:
-    assert (ndjson.END, frames.END, sse.END) == (b"", b"", b"data: [DONE]\n\n")
 
 
 # iter_encode and aiter_encode

@@ -85,3 +85,9 @@ def test_writing_small_records_never_wakes_the_collector(framing: Framing) -> No
     for many in (MANY, [message] * len(MANY), [*MANY, message]):
         assert collections(partial(framing.stream.encode, many)) == 0
         assert collections(lambda: deque(framing.stream.iter_encode(many), maxlen=0)) == 0
+
+
+@framings
+def test_stamping_many_messages_never_wakes_the_collector(framing: Framing) -> None:
+    many = [framing.codec.encode(RECORD)] * 4000
+    assert collections(lambda: framing.stream.stamp(many, session_id="s")) == 0

@@ -7,6 +7,8 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chatcodec import ChatCompletionResponse, DecodeError, json, msgpack
 
@@ -14,7 +16,7 @@ from .hostility import FRAMINGS_OF, TRANSCODERS, asked, check_message, check_str
 from .oddities import odd_record
 from .reference import expected
 from .support import LINES, TYPES, Bad, cut, errors_of, framings, outcome, traced, work
-from .wire import CODECS, codecs, nested
+from .wire import CODECS, codecs, hostile, nested
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -106,6 +108,12 @@ def test_damaged_records_raise_ours_or_nothing(codec: ModuleType) -> None:
     random = Random(3)
     for message in real_messages(codec) * 10:
         check_message(codec, damaged(random, message))
+
+
+@codecs
+@given(data=st.data())
+def test_bytes_of_any_kind_pass_every_check(codec: ModuleType, data: st.DataObject) -> None:
+    check_message(codec, data.draw(hostile(codec)))
 
 
 @framings
