@@ -24,7 +24,7 @@ from chatcodec import (
 )
 
 from .support import STREAMS
-from .wire import CASES, changes, codecs, hostile, optional_fields, texts, values
+from .wire import changes, codecs, floats, hostile, optional_fields, texts, values
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -174,6 +174,14 @@ def test_a_message_may_have_any_number_of_fields(codec: ModuleType, size: int) -
         assert bare(codec).decode(codec.patch(message, cost=None)) == fields
 
 
+@framings
+@pytest.mark.parametrize("size", [0, 12, 13, 14, 15, 16, 65_535])
+def test_so_may_messages_that_are_stamped_together(framing: ModuleType, codec: ModuleType, size: int) -> None:
+    fields = {f"f{at}": at for at in range(size)}
+    _, framed = framing.stamp([raw(codec, **fields)] * 2, cost=2.0, session_id="s")
+    assert framed == framing.encode([raw(codec, **fields, cost=2.0, sessionId="s")] * 2)
+
+
 def reason(call: Any) -> str:
     """Return why a message is rejected, or nothing."""
     try:
@@ -294,19 +302,49 @@ def test_what_cannot_be_written_is_an_encode_error(codec: ModuleType) -> None:
 
 
 @framings
-@given(data=st.data(), fields=changes, extra=extras)
+@pytest.mark.parametrize("type", [Envelope, Wider])
+@given(data=st.data(), fields=changes | st.fixed_dictionaries({"latency": floats}), extra=st.none() | extras)
 def test_a_framing_stamps_each_message_as_the_codec_does(
-    framing: ModuleType, codec: ModuleType, data: Any, fields: Any, extra: Any
+    framing: ModuleType, codec: ModuleType, type: Any, data: Any, fields: Any, extra: Any
 ) -> None:
     many = data.draw(st.lists(messages(codec), max_size=4))
-    envelopes, framed = framing.stamp(iter(many), Wider, extra=extra, **fields)
-    singles = [codec.stamp(message, Wider, extra=extra, **fields) for message in many]
+    envelopes, framed = framing.stamp(iter(many), type, extra=extra, **fields)
+    singles = [codec.stamp(message, type, extra=extra, **fields) for message in many]
     assert [shown(envelope) for envelope in envelopes] == [shown(envelope) for envelope, _ in singles]
+    assert all(envelope.__class__ is type for envelope in envelopes)
     decoder = framing.StreamDecoder(bytes)
     received = decoder.feed(framed) + decoder.feed(b"data: [DONE]\n\n" if framing is sse else b"")
     assert [views(codec, message) for message in received] == [
         [(name, on_one_line(codec, value)) for name, value in views(codec, message)] for _, message in singles
     ]
+
+
+@framings
+@pytest.mark.parametrize(
+    "set",
+    [
+        {"cost": 2.0},
+        {"cost": 2.0, "generation_id": "g"},
+        {"cost": 2.0, "stream": None},
+        {"cost": 2.0, "extra": {"a": 1}},
+        {"cost": 2.0, "extra": {"region": None}},
+        {"cost": 2.0, "choices": [{}]},
+        {"cost": None},
+        {},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("before", [{}, {"cost": 1}, {"cost": None}, {"error": {}}, {"stream": True}], ids=str)
+def test_messages_that_are_stamped_together_are_as_those_stamped_alone(
+    framing: ModuleType, codec: ModuleType, before: dict[str, Any], set: dict[str, Any]
+) -> None:
+    message = raw(codec, **before)
+    spaced = [message, message.replace(b"}", b" }") + b"\n"] if codec is json else [message]
+    many = [raw(codec, region="eu"), *spaced, raw(codec, region="us"), message]
+    envelopes, framed = framing.stamp(many, **set)
+    singles = [codec.stamp(one, **set) for one in many]
+    assert envelopes == [envelope for envelope, _ in singles]
+    assert framed == framing.encode([stamped for _, stamped in singles])
 
 
 def on_one_line(codec: ModuleType, value: bytes) -> bytes:
@@ -356,6 +394,20 @@ def test_or_given_to_on_error_and_left_out(framing: ModuleType, codec: ModuleTyp
 
 
 @framings
+@given(data=st.data())
+def test_the_error_of_a_message_does_not_depend_on_those_before_it(
+    framing: ModuleType, codec: ModuleType, data: Any
+) -> None:
+    many = data.draw(st.lists(hostile(codec) | messages(codec), max_size=4))
+    errors: list[RecordError] = []
+    framing.stamp(many, on_error=errors.append, latency=1.0)
+    passing = ("", "text is not valid UTF-8")  # a key that need not be read
+    expected = [reason(lambda message=message: codec.stamp(message, latency=1.0)) for message in many]
+    found = [str(error.__cause__) for error in errors]
+    assert [text for text in found if text not in passing] == [text for text in expected if text not in passing]
+
+
+@framings
 def test_what_on_error_raises_comes_out(framing: ModuleType, codec: ModuleType) -> None:
     def fail(_: RecordError) -> None:
         raise KeyError
@@ -395,8 +447,10 @@ def test_one_message_in_place_of_many_is_a_type_error(framing: ModuleType, codec
 
 @framings
 def test_buffers_of_any_kind_are_messages(framing: ModuleType, codec: ModuleType) -> None:
-    message = CASES[1].encoded(codec)
-    kinds = [bytes, bytearray, memoryview, msgspec.Raw, pickle.PickleBuffer]
-    envelopes, framed = framing.stamp([kind(message) for kind in kinds], cost=2.0)
-    assert framed == framing.encode([codec.patch(message, cost=2.0)] * 5)
-    assert len(envelopes) == 5
+    kinds: list[Any] = [bytes, bytearray, memoryview, msgspec.Raw, pickle.PickleBuffer]
+    if codec is json:
+        kinds.append(bytes.decode)
+    for message in (raw(codec, cost=1.0, region="eu"), raw(codec, region="eu")):
+        envelopes, framed = framing.stamp([kind(message) for kind in kinds], cost=2.0)
+        assert framed == framing.encode([codec.patch(message, cost=2.0)] * len(kinds))
+        assert envelopes == [codec.peek(message)] * len(kinds)

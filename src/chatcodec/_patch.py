@@ -1,17 +1,18 @@
 """Set fields of messages that are encoded already: all of `patch` and `stamp`, for one message and for many.
 
-A message is read once into a dict of views, which is changed and written again, so that every untouched value keeps its
-bytes. To append fields to a message that has none of them instead is slower for short messages; for long JSON it would
-save 15 %, at the cost of a second way through.
+Exact: a message is read once into a dict of views, which is changed and written again, so that every untouched value
+keeps its bytes. Fast, for many: where none of the fields to set is there, they are appended to the message as it is.
+To find out costs too much for a single message.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import DecodeError, Raw, structs
+from msgspec import UNSET, DecodeError, Raw, structs
 
 from ._errors import DATA_BYTES, RecordError, contiguous, raise_encode_error, rejection, unsupported
 from ._record import ChatCompletionResponse, Envelope, writable_time
@@ -43,7 +44,7 @@ _ONE_MESSAGE = (str, bytes, bytearray, memoryview, Raw)
 # JSON text is scanned byte by byte: from about so many on, scanning choices again costs more than working around them.
 LONG_JSON = 1024
 # MessagePack is skipped by lengths.
-_LONG_MSGPACK = 2**63
+_NEVER = 2**63
 
 _TYPES = {field.name: field.type for field in structs.fields(ChatCompletionResponse)}
 # Each field's wire name, and the type whose values need no further check: a check costs 1.3 us.
@@ -56,24 +57,33 @@ _FIELDS = {
     "cost": ("cost", float),
     "latency": ("latency", float),
 }
+_BRACE = ord("}")
+_AFTER_NO_MEMBER = b"{ \t\r\n"
+# The first byte of a map with 15 entries, the most it has room for (MessagePack specification, "Map format family").
+_FULL_FIXMAP = 0x8F
 _WIRE_NAMES = {name for name, _ in _FIELDS.values()}
 
 
 class Format:
     """What `stamp` needs of a format."""
 
-    def __init__(self, decoder: Callable[[Any], Any], encode: Callable[[Any], bytes], long: int) -> None:
+    def __init__(
+        self,
+        decoder: Callable[[Any], Any],
+        encode: Callable[[Any], bytes],
+        append: Callable[[bytes, bytes, int], bytes | None],
+        long: int,
+    ) -> None:
         self._decoder = decoder
         self._encode = encode
+        self._append = append
         self._long = long
+        self._probe = cache(self._make_probe)
         self.peek: Callable[[Buffer], Any] = decoder(Envelope).decode
         self.decode_fields: Callable[[Buffer], dict[str, Any]] = decoder(dict[str, Raw]).decode
 
-    def envelope(self, buf: Buffer, fields: dict[str, Any], type: type[Any]) -> Any:
-        """Return what the codec's `peek` returns, for a subclass or for a message with long choices in its `fields`."""
-        # A subclass is always decoded from the whole message, which its own fields and checks have to see.
-        if type is not Envelope:
-            return self._decoder(type).decode(buf)
+    def envelope(self, fields: dict[str, Any]) -> Any:
+        """Return what the codec's `peek` returns for a message with these `fields`, without scanning the long ones."""
         short = fields.copy()
         choices = short.pop("choices")
         error = short.pop("error", None)
@@ -82,6 +92,22 @@ class Format:
         if error is not None:
             envelope.error = error
         return envelope
+
+    def _make_probe(self, names: tuple[str, ...]) -> tuple[Callable[[Buffer], Any], Any]:
+        """Return a decoder that sees the fields of those `names` alone, and what it returns where none is there."""
+        probe = msgspec.defstruct("Probe", [(name, Raw, UNSET) for name in names], rename="camel", gc=False)
+        return self._decoder(probe).decode, probe()
+
+    def _appended(
+        self, buf: Buffer, probe: Callable[[Buffer], Any], nothing: Any, tail: bytes, count: int
+    ) -> bytes | None:
+        """Return the message with the `count` fields in `tail` appended; None where that cannot be done, or is bad."""
+        try:
+            if probe(buf) != nothing:
+                return None
+        except Exception:
+            return None
+        return self._append(buf if isinstance(buf, bytes) else _copied(buf), tail, count)
 
     def stamp_all(
         self,
@@ -93,7 +119,8 @@ class Format:
     ) -> tuple[list[E], list[bytes]]:
         """Return what the messages hold, and the messages, changed.
 
-        A bad message raises `RecordError`, or is given to `on_error` and left out.
+        A bad message raises `RecordError`, or is given to `on_error` and left out. That a key is not UTF-8 shows only
+        where it has to be read, which depends on the messages before it.
         """
         if not isinstance(messages, list) and isinstance(messages, _ONE_MESSAGE):
             text = "`messages` is one message: pass an iterable of messages"
@@ -101,30 +128,38 @@ class Format:
         values: dict[str, Any] = {}
         try:
             removed = set_fields(values, extra, changes)
+            tail = self._encode(values)[1:]
         except Exception as error:
             raise_encode_error(error)
-        decode_fields, peek, encode = self.decode_fields, self.peek, self._encode
-        short = self._long if type is Envelope else 0
+        # To look for the fields costs as much as it saves where there is one message.
+        alone = isinstance(messages, list) and len(messages) == 1
+        probe, nothing = (None, None) if alone or removed or extra or not values else self._probe(tuple(changes))
+        count = len(values)
+        appended, decode_fields, encode = self._appended, self.decode_fields, self._encode
+        # A subclass is always decoded from the whole message, which its own fields and checks have to see.
+        read, long = (self.peek, self._long) if type is Envelope else (self._decoder(type).decode, _NEVER)
         envelopes: list[Any] = []
         changed: list[bytes] = []
         number = 0
         for buf in messages:
             number += 1
             try:
-                fields = decode_fields(buf)
-                plain = len(fields.get("choices", b"")) < short
-                envelope = peek(buf) if plain else self.envelope(buf, fields, type)
+                message = None if probe is None else appended(buf, probe, nothing, tail, count)
+                if message is not None:
+                    envelope = read(buf)
+                else:
+                    probe = None  # the messages after it are likely to be like it
+                    fields = decode_fields(buf)
+                    envelope = read(buf) if len(fields.get("choices", b"")) < long else self.envelope(fields)
+                    fields |= values
+                    for name in removed:
+                        fields.pop(name, None)
+                    message = encode(fields)
             except Exception as error:
                 failure = error.with_traceback(None)
             else:
-                fields |= values
-                for name in removed:
-                    fields.pop(name, None)
-                try:
-                    changed.append(encode(fields))
-                except Exception as error:
-                    raise_encode_error(error)
                 envelopes.append(envelope)
+                changed.append(message)
                 continue
             # Outside the except clause, so that what it caught is not the context of what is raised.
             bad = _record_error(failure, number, buf)
@@ -132,6 +167,27 @@ class Format:
                 raise bad
             on_error(bad)
         return envelopes, changed
+
+
+def _copied(buf: Any) -> bytes:
+    return buf.encode() if isinstance(buf, str) else bytes(buf)
+
+
+def _append_json(message: bytes, tail: bytes, _: int) -> bytes | None:
+    """Return `message` with the members in `tail` after its own.
+
+    Return None if it may have no members, if it ends in white space, and if it is long: it would be scanned twice.
+    """
+    if len(message) < LONG_JSON and message[-1] == _BRACE and message[-2] not in _AFTER_NO_MEMBER:
+        return b"%b,%b" % (message[:-1], tail)
+    return None
+
+
+def _append_msgpack(message: bytes, tail: bytes, count: int) -> bytes | None:
+    """Return `message` with the `count` entries in `tail` after its own; None if its head would take more bytes."""
+    if message[0] <= _FULL_FIXMAP - count:
+        return b"%c%b%b" % (message[0] + count, message[1:], tail)
+    return None
 
 
 def set_fields(fields: dict[str, Any], extra: Mapping[str, Any] | None, changes: Changes) -> list[str]:
@@ -207,5 +263,5 @@ def on_one_line(messages: list[bytes]) -> list[bytes]:
     return [message.replace(b"\n", b" ").replace(b"\r", b" ") for message in messages]
 
 
-JSON = Format(msgspec.json.Decoder, msgspec.json.Encoder(enc_hook=unsupported).encode, LONG_JSON)
-MSGPACK = Format(msgspec.msgpack.Decoder, msgspec.msgpack.Encoder().encode, _LONG_MSGPACK)
+JSON = Format(msgspec.json.Decoder, msgspec.json.Encoder(enc_hook=unsupported).encode, _append_json, LONG_JSON)
+MSGPACK = Format(msgspec.msgpack.Decoder, msgspec.msgpack.Encoder().encode, _append_msgpack, _NEVER)

@@ -271,8 +271,13 @@ def stamp(
     """
     try:
         fields = _decode_fields(buf)
-        plain = type is Envelope and len(fields.get("choices", b"")) < LONG_JSON
-        envelope = _peek(buf) if plain else JSON.envelope(buf, fields, type)
+        if type is not Envelope:
+            # From the whole message, which the type's own fields and checks have to see.
+            envelope = msgspec.json.decode(buf, type=type)
+        elif len(fields.get("choices", b"")) < LONG_JSON:
+            envelope = _peek(buf)
+        else:
+            envelope = JSON.envelope(fields)
     except Exception as error:
         raise_decode_error(error, buf)
     try:

@@ -271,7 +271,7 @@ def stamp(
     """
     try:
         fields = _decode_fields(buf)
-        envelope = _peek(buf) if type is Envelope else MSGPACK.envelope(buf, fields, type)
+        envelope = _peek(buf) if type is Envelope else msgspec.msgpack.decode(buf, type=type)
     except Exception as error:
         raise_decode_error(error, buf)
     try:

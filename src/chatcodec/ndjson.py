@@ -266,7 +266,7 @@ def stamp(
         **changes: values for fields of the record, checked against its types; ``None`` removes a field.
 
     Raises:
-        RecordError: a message is bad, and there is no `on_error`.
+        RecordError: a message is bad, and there is no `on_error`. Keys may pass that are not UTF-8.
         msgspec.EncodeError: a value cannot be written, as in `chatcodec.json.encode`.
         TypeError, ValueError, BufferError: as in `chatcodec.json.stamp`, or `messages` is one message.
 
