@@ -5,6 +5,7 @@ Lines are split at newlines, frames by their lengths, and events as section 9.2.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import ANY
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from .support import Framing
 
+LINE_END = re.compile(rb"[\r\n]")
 NO_EVENT_STREAM = "no line of an event stream"
 
 
@@ -36,10 +38,12 @@ def blocks_of_lines(data: bytes) -> Iterator[Block]:
     """Split at newlines."""
     at = len(BOM) * data.startswith(BOM)
     while at < len(data):
-        line, newline, _ = data[at:].partition(b"\n")
+        found = data.find(b"\n", at)
+        end = len(data) if found < 0 else found
+        line = data[at:end]
         message = line.removesuffix(b"\r")
-        yield Block(at, len(line), line, message if message.strip(b" \t\r") else None, bool(newline))
-        at += len(line + newline)
+        yield Block(at, len(line), line, message if message.strip(b" \t\r") else None, found >= 0)
+        at = end + 1
 
 
 def blocks_of_frames(data: bytes) -> Iterator[Block]:
@@ -61,8 +65,8 @@ def blocks_of_events(data: bytes) -> Iterator[Block]:
         start, begin, kind, values, foreign, ended = at, at, b"", [], False, False
         while at < len(data) and not ended:
             begin = at
-            while at < len(data) and data[at] not in b"\r\n":
-                at += 1
+            end = LINE_END.search(data, at)
+            at = end.start() if end else len(data)
             line = data[begin:at]
             at = min(len(data), at + (2 if data[at : at + 2] == b"\r\n" else 1))
             name, _, value = line.partition(b":")

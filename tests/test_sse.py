@@ -365,7 +365,7 @@ def test_cost_grows_linearly_with_the_lines_of_an_event_however_they_are_cut(
         chunks = chunks_of(size)
         return lambda: outcome(EVENTS, chunks, type=bytes, max_record_bytes=limit)
 
-    check_growth(make, 2000)
+    check_growth(make, 800)
 
 
 # Types
