@@ -98,16 +98,22 @@ class Format:
         probe = msgspec.defstruct("Probe", [(name, Raw, UNSET) for name in names], rename="camel", gc=False)
         return self._decoder(probe).decode, probe()
 
-    def _appended(
-        self, buf: Buffer, probe: Callable[[Buffer], Any], nothing: Any, tail: bytes, count: int
-    ) -> bytes | None:
-        """Return the message with the `count` fields in `tail` appended; None where that cannot be done, or is bad."""
-        try:
-            if probe(buf) != nothing:
+    def _appender(self, values: dict[str, Any], names: tuple[str, ...]) -> Callable[[Buffer], bytes | None]:
+        """Return what appends the fields with these `values` to a message, or returns None for the exact way."""
+        probe, nothing = self._probe(names)
+        tail, count, append, long = self._encode(values)[1:], len(names), self._append, self._long
+
+        def appended(buf: Buffer) -> bytes | None:
+            try:
+                message = buf if isinstance(buf, bytes) else _copied(buf)
+                # Long JSON would be scanned twice.
+                if len(message) >= long or probe(message) != nothing:
+                    return None
+            except Exception:
                 return None
-        except Exception:
-            return None
-        return self._append(buf if isinstance(buf, bytes) else _copied(buf), tail, count)
+            return append(message, tail, count)
+
+        return appended
 
     def stamp_all(
         self,
@@ -126,38 +132,42 @@ class Format:
             text = "`messages` is one message: pass an iterable of messages"
             raise TypeError(text)
         values: dict[str, Any] = {}
+        appended = None
         try:
             removed = set_fields(values, extra, changes)
-            tail = self._encode(values)[1:]
+            # For one message, looking for the fields would cost as much as it saves.
+            if values and not (removed or extra or (isinstance(messages, list) and len(messages) == 1)):
+                appended = self._appender(values, tuple(changes))
         except Exception as error:
             raise_encode_error(error)
-        # To look for the fields costs as much as it saves where there is one message.
-        alone = isinstance(messages, list) and len(messages) == 1
-        probe, nothing = (None, None) if alone or removed or extra or not values else self._probe(tuple(changes))
-        count = len(values)
-        appended, decode_fields, encode = self._appended, self.decode_fields, self._encode
+        decode_fields, encode = self.decode_fields, self._encode
         # A subclass is always decoded from the whole message, which its own fields and checks have to see.
         read, long = (self.peek, self._long) if type is Envelope else (self._decoder(type).decode, _NEVER)
+        fields: dict[str, Any] = {}
         envelopes: list[Any] = []
         changed: list[bytes] = []
         number = 0
         for buf in messages:
             number += 1
+            message = None if appended is None else appended(buf)
             try:
-                message = None if probe is None else appended(buf, probe, nothing, tail, count)
                 if message is not None:
                     envelope = read(buf)
                 else:
-                    probe = None  # the messages after it are likely to be like it
+                    appended = None  # the messages after it are likely to be like it
                     fields = decode_fields(buf)
                     envelope = read(buf) if len(fields.get("choices", b"")) < long else self.envelope(fields)
-                    fields |= values
-                    for name in removed:
-                        fields.pop(name, None)
-                    message = encode(fields)
             except Exception as error:
                 failure = error.with_traceback(None)
             else:
+                if message is None:
+                    fields |= values
+                    for name in removed:
+                        fields.pop(name, None)
+                    try:
+                        message = encode(fields)
+                    except Exception as error:
+                        raise_encode_error(error)
                 envelopes.append(envelope)
                 changed.append(message)
                 continue
@@ -174,11 +184,8 @@ def _copied(buf: Any) -> bytes:
 
 
 def _append_json(message: bytes, tail: bytes, _: int) -> bytes | None:
-    """Return `message` with the members in `tail` after its own.
-
-    Return None if it may have no members, if it ends in white space, and if it is long: it would be scanned twice.
-    """
-    if len(message) < LONG_JSON and message[-1] == _BRACE and message[-2] not in _AFTER_NO_MEMBER:
+    """Return `message` with the members in `tail` after its own; None if it may have none, or ends in white space."""
+    if message[-1] == _BRACE and message[-2] not in _AFTER_NO_MEMBER:
         return b"%b,%b" % (message[:-1], tail)
     return None
 
