@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -333,6 +334,17 @@ def test_a_long_event_is_skipped_to_its_blank_line_wherever_it_is_cut(type: Any,
         seen = outcome(EVENTS, [*cut(long, [place]), GOOD, DONE], type=type, max_record_bytes=20)
         assert [error[:4] for error in seen[:1]] == [("too_long", "event", 1, 0)]
         assert len(seen) == 2
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\n\r", b"\r\r"])
+def test_events_that_are_too_long_follow_each_other_wherever_they_are_cut(end: bytes) -> None:
+    long = (b"data: 1" + end) * 3
+    whole = outcome(EVENTS, [long + DONE], max_record_bytes=5)
+    assert [error[:4] for error in whole[:3]] == [
+        ("too_long", "event", number + 1, number * len(long) // 3) for number in range(3)
+    ]
+    for places in itertools.combinations(range(1, len(long)), 2):
+        assert outcome(EVENTS, [*cut(long, places), DONE], max_record_bytes=5) == whole
 
 
 def test_a_long_comment_is_too_long_as_well() -> None:

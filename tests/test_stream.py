@@ -665,6 +665,7 @@ def test_a_record_that_is_too_long_is_reported_as_soon_as_it_is_known_and_skippe
         2,
         len(framing.encoded(COSTS[0])),
     )
+    assert decoder.buffered == 0
     for piece in pieces(b"x" * size, 100):
         assert decoder.feed(piece) == []
         assert decoder.buffered == 0

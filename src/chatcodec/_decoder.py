@@ -230,10 +230,12 @@ class StreamDecoder(Generic[T]):
         self._on_error(error)
 
     def _report_long(self, reason: str, data: bytes) -> None:
-        """Report the record at `_pos` as too long. From here on `_skip` is called for the rest of it."""
+        """Report the record at `_pos` as too long, and go past what is here of it."""
+        start = self._pos
         self._index += 1
-        self._skipped = self._index, self._offset + self._pos, data[: min(DATA_BYTES, self._limit)]
-        self._report("too_long", self._pos, reason, data)
+        self._skipped = self._index, self._offset + start, data[: min(DATA_BYTES, self._limit)]
+        self._skip()
+        self._report("too_long", start, reason, data)
 
     def _end(self) -> None:
         """Decide about what the stream ended in. Called again after an error, until it raises none."""
