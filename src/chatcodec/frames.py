@@ -267,7 +267,7 @@ def stamp(
 ) -> tuple[list[E], bytes]:
     r"""Return what each of `messages` held, and the messages as frames, with the same fields set in all of them.
 
-    It is `chatcodec.msgpack.stamp` for each message, and a frame each.
+    It is `chatcodec.msgpack.stamp` for each message, and a frame each. Duplicates of untouched fields may stay.
 
     Arguments and errors are those of `chatcodec.ndjson.stamp`.
 

@@ -256,7 +256,8 @@ def stamp(
 ) -> tuple[list[E], bytes]:
     r"""Return what each of `messages` held, and the messages as lines, with the same fields set in all of them.
 
-    It is `chatcodec.json.stamp` for each message, and a line for each, whatever white space it has.
+    It is `chatcodec.json.stamp` for each message, and a line for each, whatever white space it has. White space and
+    duplicates of untouched fields may stay.
 
     Args:
         messages: an iterable of JSON messages, such as a decoder of `bytes` or `msgspec.Raw` returns.
