@@ -104,6 +104,15 @@ def test_tox_and_the_workflow_cover_the_pythons_of_the_classifiers() -> None:
     assert re.findall(r'^requires-python = ">=(.*)"$', PROJECT, re.MULTILINE) == PYTHONS[:1]
 
 
+def test_every_environment_of_tox_runs_the_tests() -> None:
+    found = succeeds(sys.executable, "-m", "tox", "config", "-k", "commands")
+    environments = re.findall(r"^\[testenv:(.*)\]$", found, re.MULTILINE)
+    assert {"3.14t", *PYTHONS} < set(environments)
+    assert len(re.findall(r"^commands = python -m pytest .* --pyargs tests chatcodec$", found, re.MULTILINE)) == len(
+        environments
+    )
+
+
 # uv, since pip evaluates the markers of requirements for the Python that it runs on.
 @pytest.mark.parametrize("python", PYTHONS)
 def test_every_extra_installs_from_wheels(python: str) -> None:
