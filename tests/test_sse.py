@@ -243,6 +243,29 @@ def test_the_last_type_of_an_event_counts() -> None:
     assert outcome(EVENTS, [event(b"event: error", b"event: message", b'data: {"cost":1.0}'), DONE]) == [ONE]
 
 
+LIKE_DATA = [
+    b"data: {}",
+    b"data",
+    b"data:",
+    b"x",
+    b"xdata: {}",
+    b": x",
+    b": data: {}",
+    b"id: data: {}",
+    b"event: error",
+]
+LIKE_DATA += [b"event: errordata: {}", b"event: errordata:", b"event: data: {}"]
+
+
+@types
+def test_what_a_block_is_does_not_depend_on_those_before_it(type: Any) -> None:
+    blocks = [event(line) for line in LIKE_DATA]
+    blocks += [event(line, b"data: {}") for line in LIKE_DATA] + [event(b"data: {}", line) for line in LIKE_DATA]
+    for first, second in itertools.product(blocks, repeat=2):
+        whole = first + second + DONE
+        assert outcome(EVENTS, [whole], type=type) == outcome(EVENTS, [first, second, DONE], type=type), whole
+
+
 def test_too_long_comes_before_the_type_error() -> None:
     seen = outcome(EVENTS, [event(b"event: error", b"data: x"), DONE], max_record_bytes=15)
     assert [error.kind for error in seen] == ["too_long"]

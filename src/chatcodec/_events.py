@@ -53,12 +53,12 @@ def split(run: bytes) -> tuple[list[bytes], list[int], bool]:
         run = b"\n".join([*run.splitlines(), b""])  # of bytes, it takes the three line ends of the standard, no other
     messages = []
     idle: list[int] = []
-    # Whether an event with these lines before and after its data is a record. Few differ, and few have to be parsed.
+    # Whether an event that is like this around its data is a record. Few differ, and few have to be parsed.
     known: dict[tuple[bytes, ...], bool | None] = {}
     for event in run[:-2].split(b"\n\n"):
-        before, _, value = event.partition(b"data:")
+        before, name, value = event.partition(b"data:")
         message, newline, after = value.partition(b"\n")
-        shape = before, newline, after
+        shape = before, name, newline, after
         is_record = known.get(shape)
         if is_record is None:
             is_record = known[shape] = _is_record(event, before)
