@@ -105,7 +105,7 @@ class Format:
 
         def appended(buf: Buffer) -> bytes | None:
             try:
-                message = buf if isinstance(buf, bytes) else _copied(buf)
+                message = buf if isinstance(buf, bytes) else bytes(memoryview(buf))
                 # Long JSON would be scanned twice.
                 if len(message) >= long or probe(message) != nothing:
                     return None
@@ -177,10 +177,6 @@ class Format:
                 raise bad
             on_error(bad)
         return envelopes, changed
-
-
-def _copied(buf: Any) -> bytes:
-    return buf.encode() if isinstance(buf, str) else bytes(buf)
 
 
 def _append_json(message: bytes, tail: bytes, _: int) -> bytes | None:
