@@ -94,14 +94,14 @@ class Format:
         return envelope
 
     def _make_probe(self, names: tuple[str, ...]) -> tuple[Callable[[Buffer], Any], Any]:
-        """Return a decoder that sees the fields of those `names` alone, and what it returns where none is there."""
-        probe = msgspec.defstruct("Probe", [(name, Raw, UNSET) for name in names], rename="camel", gc=False)
+        """Return a decoder that sees the fields of these wire names alone, and what it returns where none is there."""
+        probe = msgspec.defstruct("Probe", [(name, Raw, UNSET) for name in names], gc=False)
         return self._decoder(probe).decode, probe()
 
-    def _appender(self, values: dict[str, Any], names: tuple[str, ...]) -> Callable[[Buffer], bytes | None]:
-        """Return what appends the fields with these `values` to a message, or returns None for the exact way."""
-        probe, nothing = self._probe(names)
-        tail, count, append, long = self._encode(values)[1:], len(names), self._append, self._long
+    def _appender(self, fields: dict[str, Any]) -> Callable[[Buffer], bytes | None]:
+        """Return what appends these `fields` to a message, or returns None for the exact way."""
+        probe, nothing = self._probe(tuple(fields))
+        tail, count, append, long = self._encode(fields)[1:], len(fields), self._append, self._long
 
         def appended(buf: Buffer) -> bytes | None:
             try:
@@ -137,7 +137,7 @@ class Format:
             removed = set_fields(values, extra, changes)
             # For one message, looking for the fields would cost as much as it saves.
             if values and not (removed or extra or (isinstance(messages, list) and len(messages) == 1)):
-                appended = self._appender(values, tuple(changes))
+                appended = self._appender(values)
         except Exception as error:
             raise_encode_error(error)
         decode_fields, encode = self.decode_fields, self._encode
