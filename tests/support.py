@@ -266,7 +266,6 @@ def streams_of(draw: st.DrawFn, framing: Framing) -> bytes:
 
 def traced(run: Callable[[], Any]) -> tuple[int, int]:
     """Return how much memory is kept after `run`, its result included, and the most that there was."""
-    gc.collect()
     tracemalloc.start()
     # The free-threaded build's collector takes memory of its own: some for good, more the larger the heap is.
     gc.disable()

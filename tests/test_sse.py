@@ -253,8 +253,10 @@ LIKE_DATA = [
     b": data: {}",
     b"id: data: {}",
     b"event: error",
+    b"event: errordata: {}",
+    b"event: errordata:",
+    b"event: data: {}",
 ]
-LIKE_DATA += [b"event: errordata: {}", b"event: errordata:", b"event: data: {}"]
 
 
 @types
