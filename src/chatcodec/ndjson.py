@@ -83,11 +83,11 @@ class StreamDecoder(_decoder.TextDecoder[T]):
         stop = start + self._run_bytes
         end = buffer.rfind(b"\n", self._searched, stop) + 1
         if end <= start:
+            if len(buffer) < stop:
+                return False
             self._grow()
-            return len(buffer) >= stop and self._take_line()
-        # The whole buffer, as it mostly is, costs no copy, and neither does the cut.
-        file = BytesIO(buffer[start:stop])
-        file.truncate(end - start)
+            return self._take_line()
+        file = BytesIO(buffer[start:end])
         if self._decode is bytes:
             lines = [*map(bytes.removesuffix, file, repeat(b"\n"))]
             visible = buffer.find(b"\r", start, end) < 0 and min(lines) >= _VISIBLE
