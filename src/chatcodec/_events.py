@@ -24,12 +24,10 @@ _KNOWN_FIELDS = (b"event", b"id", b"retry", b"")
 
 def last_end(data: bytes | bytearray, start: int, stop: int) -> int:
     """Return where the last event that ends in `data[start:stop]` ends; 0 if none does."""
-    found = -1
-    if data.find(b"\r", start, data.find(b"\n", start, stop)) < 0:
+    if data.find(b"\r", start, stop) < 0:
         found = data.rfind(b"\n\n", start, stop)
-        # After it there is mostly no other line end.
-        if data.find(b"\r", max(start, found), stop) < 0:
-            return found + 2 if found >= 0 else 0
+        return found + 2 if found >= 0 else 0
+    found = -1
     for pair in (b"\n\r", b"\n\n", b"\r\r"):
         found = max(found, data.rfind(pair, max(found, start), stop))
     if found < 0:
@@ -90,9 +88,8 @@ def before_blank(messages: list[bytes]) -> list[bytes]:
 
 
 def _may_be_blank(messages: list[bytes]) -> bool:
-    """Whether one of `messages` may be no record: strip() takes what is blank, and two characters more."""
-    stripped = [*map(bytes.strip, messages)]
-    return DONE in stripped or not all(stripped)
+    """Whether one of `messages` may be no record. Objects are none of these, and other JSON is rare."""
+    return bool(messages) and min(messages) < b"{"
 
 
 def size_of(run: bytes, events: int) -> int:

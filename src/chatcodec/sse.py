@@ -106,7 +106,7 @@ class StreamDecoder(_decoder.TextDecoder[T]):
     def _move(self, end: int) -> None:
         """Go to `end`, where an event ends."""
         self._pos = end
-        self._after_cr = self._buffer[end - 1 : end] == b"\r"
+        self._after_cr = self._buffer[end - 1] in b"\r"
 
     def _step(self) -> bool:
         if self._skipped is not None and not self._skip():
@@ -120,8 +120,10 @@ class StreamDecoder(_decoder.TextDecoder[T]):
         stop = start + self._run_bytes
         end = last_end(buffer, max(start, self._searched - 1), stop)
         if not end:
+            if len(buffer) < stop:
+                return buffer[start : start + 1] in LINE_ENDS and self._take_event()
             self._grow()
-            return (len(buffer) >= stop or buffer[start : start + 1] in LINE_ENDS) and self._take_event()
+            return self._take_event()
         run = bytes(buffer[start:end])
         messages, idle, whole = split(run)
         # Of another type, what is no record does not decode.
