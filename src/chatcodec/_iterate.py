@@ -110,15 +110,14 @@ class _Feeder(Generic[T]):
         self._chunk = b""
         self._pos = 0
         self._ended = False
-        # What is called next, in place of feeding a piece. After an error more records, and more errors, may follow.
-        self._resume: Callable[[], list[T]] | None = None
+        # Whether the decoder is called next without a new chunk: at the end, or after an error, when more can follow.
+        self._due = False
         self._error: BaseException | None = None
 
     def _take(self, chunk: Buffer) -> None:
         """Take the next chunk, or `_END`."""
         if chunk is _END:
-            self._ended = True
-            self._resume = self._decoder.finish
+            self._ended = self._due = True
         else:
             # A mutable chunk could change before its last piece is fed.
             self._chunk = chunk if type(chunk) is bytes else contiguous(chunk)
@@ -129,23 +128,19 @@ class _Feeder(Generic[T]):
         if self._error is not None:
             error, self._error = self._error, None
             raise error
-        step, self._resume = self._resume, None
-        if step is None:
-            start = self._pos
-            if start >= len(self._chunk):
-                return None
-            self._pos = start + PIECE_BYTES
-            step = partial(self._decoder.feed, self._chunk[start : self._pos])
+        piece = b"" if self._due else self._chunk[self._pos : self._pos + PIECE_BYTES]
+        if not (piece or self._due):
+            return None
+        self._pos += len(piece)
+        self._due = False
         try:
-            return step()
+            return self._decoder.finish() if self._ended else self._decoder.feed(piece)
         except BaseException as error:
             self._error = error
-            if not self._ended:
-                self._resume = partial(self._decoder.feed, b"")
-            elif not isinstance(error, RecordError):  # after one, the decoder is ready for a new stream
-                self._resume = self._decoder.finish
             if not isinstance(error, RecordError):
+                self._due = True
                 return self._decoder._take_records()  # pyright: ignore[reportPrivateUsage]  # the decoder's other half
+            self._due = not self._ended  # with this error the stream is finished
             found, error.records = error.records, []
             return found
 
