@@ -98,7 +98,7 @@ class StreamDecoder(Generic[T]):
         Raises:
             RecordError: a record is bad, and there is no `on_error`. The good ones found before it are in its
                 `records`. The chunk is consumed; the next call, with ``b""`` if need be, continues after it.
-            StreamError: the stream itself reports a failure. The same holds.
+            StreamError: the stream itself reports a failure. `records` and the next call are as above.
             TypeError: `data` has no buffer.
             ValueError: its buffer is closed or released.
             BufferError: its buffer is not C-contiguous.
@@ -130,7 +130,7 @@ class StreamDecoder(Generic[T]):
 
         Raises:
             StreamError: the stream is broken: it was cut, for example. `records` holds the last good ones.
-            RecordError: it is not, and a bad record was not reported yet: the first of these. The same holds.
+            RecordError: it is whole, but a bad record was not reported yet: the first of these. `records` as above.
         """
         while True:
             try:

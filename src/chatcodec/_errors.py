@@ -112,8 +112,10 @@ class RecordError(DecodeError):
 class StreamError(RecordError):
     """The stream itself failed: it was cut, it is not what it should be, or the provider reported an error in it.
 
-    It is always raised, and never passed to `on_error`. Its `records` are good, and still have to be forwarded. `kind`
-    is ``"incomplete"`` or ``"upstream"`` (an event of the type ``error``; `data` is what it said).
+    It is always raised, and never passed to `on_error`. Where you catch `RecordError` to skip bad records, catch this
+    first, and remember it: once it was raised by `feed`, `finish` does not raise it again. Its `records` are good, and
+    still have to be forwarded; iterators have yielded them before. `kind` is ``"incomplete"`` or ``"upstream"`` (an
+    event of the type ``error``; `data` is the first KiB of what it said).
     """
 
 

@@ -99,7 +99,7 @@ def size_of(run: bytes, events: int) -> int:
 
 
 def parse(event: bytes) -> tuple[bytes, list[bytes], bool]:
-    """Return the type of an event, its lines of data, and whether it has a line that is none of an event stream."""
+    """Return the type of an event, its lines of data, and whether it has a line that no event stream has."""
     kind = b""
     data: list[bytes] = []
     foreign = False

@@ -45,8 +45,8 @@ class ChatCompletionResponse(Struct, rename="camel", kw_only=True, omit_defaults
 class Envelope(Struct, rename="camel", kw_only=True, omit_defaults=True, gc=False):
     """A response whose ``choices`` and ``error`` are left as they were received.
 
-    Both are views: they keep the received buffer alive, and show what is later written into it; ``.copy()`` of a view
-    ends both. A view is empty where its field is absent, and the encoded null where it is null. Decode
+    Both are views: they keep the received buffer alive, and show what is later written into it. Call ``.copy()`` on a
+    view to detach it. A view is empty where its field is absent, and the encoded null where it is null. Decode
     ``choices`` with the ``decode_choices`` of the format it came in. An envelope cannot be encoded.
 
     Providers report failures in ``error``, often with status 200 and in the middle of a stream.

@@ -3,9 +3,10 @@
 A partition is the lines that begin in a range of a file's bytes, so that each line is in exactly one. Dask's own reader
 makes such partitions too, but does not say where in its file one begins, which errors have to.
 
-A file system retries failed requests, or does not. ``s3fs`` does, up to five times, after a lost connection or a status
-of 500 and above; ``storage_options={"config_kwargs": {"retries": {"mode": "standard", "max_attempts": 10}}}`` makes it
-ten. Where one does not, ``compute(retries=3)`` has the cluster read a partition again after any exception.
+Whether failed requests are retried depends on the file system. ``s3fs`` retries them up to five times, after a lost
+connection or a status of 500 and above;
+``storage_options={"config_kwargs": {"retries": {"mode": "standard", "max_attempts": 10}}}`` makes it ten. Where one
+does not, ``compute(retries=3)`` has the cluster read a partition again after any exception.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ What a message keeps, and what it does not (each row has a test):
 | duplicate keys | the last one wins; `patch` and `stamp` keep one, in the first one's place |
 | a top-level `error` | `decode` reads an empty record; `peek` shows it as `Envelope.error` and `.failed` |
 | a time without an offset | rejected, reading and writing |
-| a time's offset | kept, but written in UTC where it has seconds, as before about 1930 |
+| a time's offset | kept; one with seconds, as before about 1930, is written as UTC |
 | digits below the microsecond | rounded |
 | a time that rounds beyond the year 9999 | rejected: `9999-12-31T23:59:59.9999999Z` |
 | times inside `choices` | written as text, and read as text |
@@ -29,7 +29,7 @@ What a message keeps, and what it does not (each row has a test):
 | text that is not UTF-8 | rejected where it is decoded, else passed on as it is |
 | a byte order mark | an error; streams skip it at their start |
 | a record beyond the reader's limit | written; a stream decoder's `max_record_bytes` rejects it |
-| nesting | as deep as Python's recursion limit lets it, from 3.12 that of its C code, from 3.14 the stack |
+| nesting | limited by Python's recursion limit, from 3.12 by that of its C code, from 3.14 by the stack |
 
 `chatcodec.msgpack` has the same functions for MessagePack.
 """
@@ -80,7 +80,7 @@ def decode(buf: Buffer, type: type[T] = ChatCompletionResponse) -> T:  # type: i
     Raises:
         msgspec.DecodeError: `buf` is not one JSON text, has text that is not UTF-8, or is nested too
             deeply.
-        msgspec.ValidationError: it is, and does not fit `type`.
+        msgspec.ValidationError: it is JSON, but does not fit `type`.
         TypeError: `buf` has no buffer, or `type` cannot be decoded.
         ValueError: `buf` is closed or released.
         BufferError: `buf` is not C-contiguous.
@@ -108,7 +108,7 @@ def peek(buf: Buffer, type: type[E] = Envelope) -> E:  # type: ignore[assignment
 
     Raises:
         msgspec.DecodeError: `buf` is not one JSON text; nesting beyond the recursion limit included.
-        msgspec.ValidationError: it is, but not an object, or a field has the wrong type.
+        msgspec.ValidationError: it is JSON, but not an object, or a field has the wrong type.
         TypeError: `buf` has no buffer, or `type` cannot be decoded.
         ValueError: `buf` is closed or released.
         BufferError: `buf` is not C-contiguous.
@@ -221,10 +221,10 @@ def patch(buf: Buffer, *, extra: Mapping[str, Any] | None = None, **changes: Unp
 
     Raises:
         msgspec.DecodeError: `buf` is not one JSON text, or a key that had to be read is not UTF-8.
-        msgspec.ValidationError: it is, but not an object.
+        msgspec.ValidationError: it is JSON, but not an object.
         msgspec.EncodeError: a value cannot be written, as in `encode`.
-        TypeError: a value has the wrong type, or one in `extra` has no encoding; a name is not one of the record, or
-            one in `extra` is; `buf` has no buffer.
+        TypeError: a value has the wrong type, or one in `extra` has no encoding; a keyword is not a field of the
+            record, or a name in `extra` is; `buf` has no buffer.
         ValueError: `buf` is closed or released.
         BufferError: `buf` is not C-contiguous.
 

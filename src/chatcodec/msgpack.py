@@ -32,7 +32,7 @@ What a message keeps, and what it does not (each row has a test):
 | text that is not UTF-8 | rejected where it is decoded, else passed on as it is |
 | a byte order mark | an error |
 | a record beyond the reader's limit | written; a stream decoder's `max_record_bytes` rejects it |
-| nesting | as deep as Python's recursion limit lets it, from 3.12 that of its C code, from 3.14 the stack |
+| nesting | limited by Python's recursion limit, from 3.12 by that of its C code, from 3.14 by the stack |
 
 `chatcodec.json` has the same functions for JSON.
 """
@@ -82,7 +82,7 @@ def decode(buf: Buffer, type: type[T] = ChatCompletionResponse) -> T:  # type: i
     Raises:
         msgspec.DecodeError: `buf` is not one MessagePack value, has text that is not UTF-8, or is nested too
             deeply.
-        msgspec.ValidationError: it is, and does not fit `type`.
+        msgspec.ValidationError: it is MessagePack, but does not fit `type`.
         TypeError: `buf` has no buffer, or `type` cannot be decoded.
         ValueError: `buf` is closed or released.
         BufferError: `buf` is not C-contiguous.
@@ -110,7 +110,7 @@ def peek(buf: Buffer, type: type[E] = Envelope) -> E:  # type: ignore[assignment
 
     Raises:
         msgspec.DecodeError: `buf` is not one MessagePack value; nesting beyond the recursion limit included.
-        msgspec.ValidationError: it is, but not a map with keys that are text, or a field has the wrong type.
+        msgspec.ValidationError: it is one, but not a map with keys that are text, or a field has the wrong type.
         TypeError: `buf` has no buffer, or `type` cannot be decoded.
         ValueError: `buf` is closed or released.
         BufferError: `buf` is not C-contiguous.
@@ -221,10 +221,10 @@ def patch(buf: Buffer, *, extra: Mapping[str, Any] | None = None, **changes: Unp
 
     Raises:
         msgspec.DecodeError: `buf` is not one MessagePack value, or a key that had to be read is not UTF-8.
-        msgspec.ValidationError: it is, but not a map with keys that are text.
+        msgspec.ValidationError: it is one, but not a map with keys that are text.
         msgspec.EncodeError: a value cannot be written, as in `encode`.
-        TypeError: a value has the wrong type, or one in `extra` has no encoding; a name is not one of the record, or
-            one in `extra` is; `buf` has no buffer.
+        TypeError: a value has the wrong type, or one in `extra` has no encoding; a keyword is not a field of the
+            record, or a name in `extra` is; `buf` has no buffer.
         ValueError: `buf` is closed or released.
         BufferError: `buf` is not C-contiguous.
 

@@ -145,7 +145,7 @@ def iter_decode(
 
     Raises:
         TypeError: `source` is neither, such as a path or a file opened as text.
-        RecordError: from the iterator, as from `StreamDecoder`; what reading raises likewise.
+        RecordError: from the iterator, as from `StreamDecoder`. What reading raises passes through.
 
     >>> [record.cost for record in iter_decode([b'{"cost":1}\n{"co', b'st":2}\n'])]
     [1.0, 2.0]
@@ -169,7 +169,7 @@ def iter_batches(
 ) -> Iterator[list[R]]:
     r"""Iterate over lists of the records that each chunk completed, none of them empty: one write for many records.
 
-    As `iter_decode` otherwise. A large chunk is decoded in pieces of 16 KiB, against garbage collections.
+    As `iter_decode` otherwise. A large chunk is decoded in pieces of 16 KiB, which keeps garbage collections rare.
 
     >>> [len(batch) for batch in iter_batches([b'{"cost":1}\n{"cost":2}\n{"co', b'st":3}\n'])]
     [2, 1]
@@ -267,7 +267,7 @@ def stamp(
         **changes: values for fields of the record, checked against its types; ``None`` removes a field.
 
     Raises:
-        RecordError: a message is bad, and there is no `on_error`. Keys may pass that are not UTF-8.
+        RecordError: a message is bad, and there is no `on_error`. Keys that are not UTF-8 may pass.
         msgspec.EncodeError: a value cannot be written, as in `chatcodec.json.encode`.
         TypeError, ValueError, BufferError: as in `chatcodec.json.stamp`, or `messages` is one message.
 

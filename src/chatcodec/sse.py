@@ -13,9 +13,9 @@ A broken stream never passes as a whole one:
   end. A record after ``[DONE]`` is read, and needs an end again.
 - An event of the type ``error`` is a provider's report of a failure: a `StreamError` with its data, which no end has to
   follow. No other type means anything here.
-- A block without data, in which a line is none of an event stream (HTML, a JSON body), is a bad record.
+- A block without data is a bad record if it has a line that no event stream has (HTML, a JSON body).
 
-The standard drops an event in which the stream ends. Here it is decoded, as a last line without a newline is: some
+The standard drops an unfinished last event. Here it is decoded, as a last line without a newline is: some
 servers end in ``data: [DONE]`` without a blank line. An event that was cut does not decode: a `StreamError`.
 """
 
@@ -68,7 +68,7 @@ class StreamDecoder(_decoder.TextDecoder[T]):
         max_record_bytes: a longer event, its comments and line ends counted, is one bad record. It is reported as
             soon as it is known, and skipped without being buffered. ``None`` for no limit.
         on_error: called with the `RecordError` of each bad record, instead of raising it; never with a `StreamError`.
-        require_done: whether a stream is broken that does not end in ``data: [DONE]``.
+        require_done: whether a stream without ``data: [DONE]`` at its end is broken.
 
     Raises:
         ValueError: `max_record_bytes` is below 1.

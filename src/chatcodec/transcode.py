@@ -4,8 +4,8 @@ The known fields are checked as `decode` checks them; unknown fields and the ord
 once. Both functions raise only `msgspec.DecodeError` (`msgspec.ValidationError`) for bad input and
 `msgspec.EncodeError` for what the other format cannot hold, never quote data, and are safe to call from many threads.
 
-Who needs a field as well reads it from the MessagePack side: a `chatcodec.msgpack.peek` at what comes out costs a
-fraction of a `chatcodec.json.peek`, because MessagePack is skipped by lengths.
+To read a field as well, use `chatcodec.msgpack.peek` on the MessagePack side: it costs a fraction of a
+`chatcodec.json.peek`, because MessagePack is skipped by lengths.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def json_to_msgpack(buf: Buffer) -> bytes:
 
     Raises:
         msgspec.DecodeError: `buf` is not one JSON text, or text in it is not UTF-8.
-        msgspec.ValidationError: it is, and does not fit `ChatCompletionResponse`.
+        msgspec.ValidationError: it is well-formed, but does not fit `ChatCompletionResponse`.
         msgspec.EncodeError: it holds an integer beyond 64 bits.
         TypeError: `buf` has no buffer.
         ValueError: `buf` is closed or released.
@@ -64,7 +64,7 @@ def msgpack_to_json(buf: Buffer) -> bytes:
 
     Raises:
         msgspec.DecodeError: `buf` is not one MessagePack value, or text in it is not UTF-8.
-        msgspec.ValidationError: it is, and does not fit `ChatCompletionResponse`.
+        msgspec.ValidationError: it is well-formed, but does not fit `ChatCompletionResponse`.
         msgspec.EncodeError: it holds an extension, or a key that is not text, binary, time or number.
         TypeError: `buf` has no buffer.
         ValueError: `buf` is closed or released.
