@@ -78,6 +78,24 @@ def test_a_client_reads_a_stream_of_lines(client: Any) -> None:
         assert asyncio.run(client.cost_of_stream(url)) == 0.25
 
 
+@pytest.mark.parametrize(
+    ("body", "status", "error"),
+    [
+        (b'{"error":"overloaded"}\n', 200, "ValueError"),
+        (b'{"cost":1}\n{"error":"overloaded"}\n', 200, "ValueError"),
+        (b'{"error":"overloaded"}\n', 500, "HTTPStatusError|ClientResponseError"),
+    ],
+)
+@pytest.mark.parametrize("client", [httpx_client, aiohttp_client])
+def test_a_client_takes_no_error_for_a_stream_without_cost(client: Any, body: bytes, status: int, error: str) -> None:
+    async def answer(_: Request) -> Response:
+        return Response(body, status, media_type=media_types.NDJSON)
+
+    with serving(Starlette(routes=[Route("/", answer)])) as url, pytest.raises(Exception) as caught:  # noqa: PT011
+        asyncio.run(client.cost_of_stream(url))
+    assert caught.type.__name__ in error.split("|")
+
+
 @pytest.mark.parametrize(("kind", "framing"), [(media_types.NDJSON, ndjson), (media_types.SSE, sse)])
 def test_flask_writes_a_stream_under_a_wsgi_server(kind: str, framing: Any) -> None:
     with make_server("127.0.0.1", 0, flask_app.app, threaded=True) as server:
@@ -85,7 +103,7 @@ def test_flask_writes_a_stream_under_a_wsgi_server(kind: str, framing: Any) -> N
         thread.start()
         try:
             url = f"http://127.0.0.1:{server.server_port}/answer"
-            with httpx.stream("GET", url, headers={"Accept": kind}) as answer:
+            with httpx.stream("GET", url, headers={"Accept": f"text/html, {kind};q=0.5"}) as answer:
                 assert answer.headers["content-type"].partition(";")[0] == kind
                 assert [*framing.iter_decode(answer.iter_raw())] == [*flask_app.answer()]
         finally:

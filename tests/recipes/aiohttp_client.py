@@ -6,7 +6,11 @@ from chatcodec import Envelope, ndjson
 
 
 async def cost_of_stream(url: str) -> float:
-    """Return what a streamed answer cost."""
-    async with aiohttp.ClientSession() as session, session.get(url) as response:
-        lines = ndjson.aiter_decode(response.content, Envelope)
-        return sum([line.cost or 0.0 async for line in lines])
+    """Return what a streamed answer cost. Raises `ValueError` if the provider reports an error in it."""
+    cost = 0.0
+    async with aiohttp.ClientSession(raise_for_status=True) as session, session.get(url) as response:
+        async for line in ndjson.aiter_decode(response.content, Envelope):
+            if line.failed:
+                raise ValueError(bytes(line.error))
+            cost += line.cost or 0.0
+    return cost

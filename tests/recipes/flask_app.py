@@ -18,6 +18,6 @@ def answer() -> Iterator[ChatCompletionResponse]:
 @app.get("/answer")
 def stream() -> Response:
     """Write events for callers who accept them, else lines."""
-    if request.accept_mimetypes.best == media_types.SSE:
+    if request.accept_mimetypes.best_match([media_types.NDJSON, media_types.SSE]) == media_types.SSE:
         return Response(sse.iter_encode(answer()), mimetype=media_types.SSE)
     return Response(ndjson.iter_encode(answer()), mimetype=media_types.NDJSON)
