@@ -132,7 +132,7 @@ class Gateway:
         self.calls += 1
         reader, writer = await asyncio.open_connection(*self.address)
         writer.write(
-            b"POST /chat?version=1 HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n"
+            b"POST /chat%%2Fone?version=1 HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n"
             b"Accept: %b\r\nContent-Length: 0\r\n\r\n" % kind.encode()
         )
         return reader, writer
@@ -167,7 +167,7 @@ async def serving() -> AsyncIterator[Gateway]:
     """Serve the gateway; when that ends, all calls have been billed."""
     gateway = Gateway()
     async with await asyncio.start_server(gateway.serve, "127.0.0.1", 0) as service:
-        url = "http://{}:{}".format(*service.sockets[0].getsockname())
+        url = f"http://localhost:{service.sockets[0].getsockname()[1]}"  # addresses get no cookies
         app = create_app(url, gateway.bill)
         server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none"))
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -217,7 +217,7 @@ def test_a_stream_is_stamped_and_each_cost_billed(kind: str) -> None:
             assert answer.passed_on == Outcome(MESSAGES, complete=True)
             assert gateway.billed == BILLS
             request = gateway.requests[0].lower()
-            assert request.startswith(b"post /chat?version=1 ")
+            assert request.startswith(b"post /chat%2fone?version=1 ")
             assert b"accept: " + kind.encode() in request
 
     asyncio.run(main())
@@ -414,6 +414,20 @@ def test_an_error_event_is_passed_on_and_the_stream_not_complete(place: int) -> 
     asyncio.run(main())
 
 
+def test_an_error_event_whose_data_is_too_long_for_an_error_is_replaced() -> None:
+    event = b'event: error\ndata: {"message":"%b"}\n\n' % (b"x" * 1500)
+
+    async def main() -> None:
+        async with serving() as gateway:
+            answer = await gateway.answer(streamed(media_types.SSE, event, b""), media_types.SSE)
+            name, data = answer.body.split(b"\n", 1)
+            assert name == b"event: error"
+            assert "error" in json.loads(data.removeprefix(b"data: "))
+            assert not answer.complete
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_stream_may_be_compressed_on_its_way_to_the_gateway(kind: str) -> None:
     async def script(writer: asyncio.StreamWriter) -> None:
@@ -451,7 +465,9 @@ def test_a_whole_response_is_stamped_and_billed() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("status", ["502 Bad Gateway", "429 Too Many Requests"])
+@pytest.mark.parametrize(
+    "status", ["502 Bad Gateway", "429 Too Many Requests", "307 Temporary Redirect", "202 Accepted"]
+)
 @pytest.mark.parametrize(
     ("kind", "body"),
     [
@@ -461,12 +477,61 @@ def test_a_whole_response_is_stamped_and_billed() -> None:
         (media_types.SSE, b"event: error\ndata: overloaded\n\n"),
     ],
 )
-def test_an_error_response_is_passed_on_unchanged(status: str, kind: str, body: bytes) -> None:
+def test_a_response_without_status_200_is_passed_on_unchanged(status: str, kind: str, body: bytes) -> None:
     async def main() -> None:
         async with serving() as gateway:
             answer = await gateway.answer(whole(body, kind, status))
             assert answer == Answer(int(status[:3]), kind, body, complete=True)
             assert gateway.billed == []
+
+    asyncio.run(main())
+
+
+def test_a_redirect_is_passed_on_and_not_followed() -> None:
+    async def script(writer: asyncio.StreamWriter) -> None:
+        lines = "Location: http://localhost:1/elsewhere", "Retry-After: 7", "Content-Length: 0"
+        writer.write(head("text/html", *lines, status="307 Temporary Redirect"))
+
+    async def main() -> None:
+        async with serving() as gateway:
+            answer = await raw_answer(gateway, script, media_types.JSON)
+            assert b"\r\nlocation: http://localhost:1/elsewhere\r\n" in answer.lower()
+            assert b"\r\nretry-after: 7\r\n" in answer.lower()
+
+    asyncio.run(main())
+
+
+def test_a_cookie_of_the_service_reaches_no_other_caller() -> None:
+    async def script(writer: asyncio.StreamWriter) -> None:
+        writer.write(head(media_types.JSON, "Set-Cookie: tenant=a", f"Content-Length: {len(WHOLE)}") + WHOLE)
+
+    async def main() -> None:
+        async with serving() as gateway:
+            for _ in range(2):
+                assert b"cookie" not in (await raw_answer(gateway, script, media_types.JSON)).lower()
+            assert not any(b"cookie" in request.lower() for request in gateway.requests)
+
+    asyncio.run(main())
+
+
+def test_callers_who_hang_up_leave_connections_for_others() -> None:
+    """A client of aiohttp has 100 connections, if it is not made otherwise."""
+
+    async def main() -> None:
+        end = asyncio.Event()
+
+        async def endless(writer: asyncio.StreamWriter) -> None:
+            await streamed(media_types.SSE, b"data: {}\n\n")(writer)
+            await end.wait()
+
+        async with serving() as gateway:
+            for _ in range(101):
+                reader, writer = await gateway.call(endless, media_types.SSE)
+                await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
+                writer.transport.abort()
+            answer = await asyncio.wait_for(gateway.answer(whole(WHOLE)), PATIENCE)
+            assert unstamped(answer.body) == WHOLE
+            end.set()
 
     asyncio.run(main())
 

@@ -1,21 +1,26 @@
 """A gateway: it meters and stamps what a completion service answers, whole or as a stream."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from time import perf_counter
 
 import aiohttp
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
+from yarl import URL
 
 from chatcodec import DecodeError, Framing, StreamError, json, media_types, ndjson, sse
 
 FRAMINGS: dict[str, Framing] = {media_types.NDJSON: ndjson, media_types.SSE: sse}
-Bill = Callable[[float, str | None], object]  # called with what an answer cost, and its session
-TO_SERVICE = ("accept", "authorization", "content-type")
+Bill = Callable[[float, str | None], None]  # is called with a cost and its session, and must neither raise nor block
+TO_SERVICE = {"accept", "authorization", "content-encoding", "content-type"}  # the headers that are passed on
+TO_CALLER = {"content-type", "location", "retry-after"}
+TIMEOUT = aiohttp.ClientTimeout(total=1800, sock_connect=10, sock_read=300)
+LOST = aiohttp.ClientError, asyncio.TimeoutError
+FAILED = b'{"error":{"message":"bad gateway"}}'
 report = logging.getLogger("gateway").warning
 
 
@@ -32,8 +37,8 @@ class Stream(StreamingResponse):
     async def chunks(self) -> AsyncIterator[bytes]:
         try:
             async for chunk in self.answer.content.iter_any():
-                yield self.take(partial(self.decoder.feed, chunk)) or self.framing.KEEP_ALIVE
-        except aiohttp.ClientError as error:
+                yield self.take(self.decoder.feed, chunk) or self.framing.KEEP_ALIVE
+        except LOST as error:
             self.failure = error
         self.ended = True
         if last := self.take(self.decoder.finish) + (b"" if self.failure else self.framing.END):
@@ -41,15 +46,16 @@ class Stream(StreamingResponse):
         if self.failure:
             raise self.failure  # aborts the connection; inside @app.middleware("http") Starlette ends it as if complete
 
-    def take(self, decode: Callable[[], list[bytes]]) -> bytes:
-        """Bill what `decode` returns, before the caller can hang up, and return it stamped."""
+    def take(self, decode: Callable[..., list[bytes]], *chunk: bytes) -> bytes:
+        """Bill what `decode` returns of `chunk`, before the caller can hang up, and return it stamped."""
         event = b""
         try:
-            messages = decode()
+            messages = decode(*chunk)
         except StreamError as error:
             self.failure, messages = error, error.records
             if error.kind == "upstream":
-                event = b"event: error\n%b\n" % b"".join(b"data: %b\n" % line for line in error.data.splitlines())
+                data = error.data if len(error.data) < 1024 else FAILED  # the error has no more of it
+                event = b"event: error\n%b\n" % b"".join(b"data: %b\n" % line for line in data.splitlines())
         latency = 1000 * (perf_counter() - self.start)
         envelopes, stamped = self.framing.stamp(messages, on_error=report, latency=latency)
         for envelope in envelopes:
@@ -64,7 +70,7 @@ class Stream(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             if not self.ended:  # the caller hung up, and what is still to come costs all the same
-                with suppress(aiohttp.ClientError, StreamError):
+                with suppress(*LOST, StreamError):
                     async for _ in self.chunks():
                         pass
             self.answer.close()
@@ -73,27 +79,31 @@ class Stream(StreamingResponse):
 def create_app(service: str, bill: Bill) -> FastAPI:
     @asynccontextmanager
     async def session(app: FastAPI) -> AsyncIterator[None]:
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(sock_read=60)) as app.state.client:
+        # No caller gets another's cookies, and those who hang up do not keep all connections from the others.
+        jar, pool = aiohttp.DummyCookieJar(), aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(connector=pool, cookie_jar=jar, timeout=TIMEOUT) as app.state.client:
             yield
 
     app = FastAPI(lifespan=session)
 
     @app.post("/{path:path}")
-    async def forward(path: str, request: Request) -> Response:
-        start, url = perf_counter(), f"{service}/{path}?{request.url.query}"
-        headers = {name: value for name, value in request.headers.items() if name in TO_SERVICE}
+    async def forward(request: Request) -> Response:
+        start = perf_counter()
+        url = URL(f"{service}{request.scope['raw_path'].decode()}?{request.url.query}", encoded=True)
+        headers = [(name, value) for name, value in request.headers.items() if name in TO_SERVICE]
         try:
-            answer = await app.state.client.post(url, data=await request.body(), headers=headers)
-            if answer.ok and answer.content_type in FRAMINGS:
+            content = await request.body()
+            answer = await app.state.client.post(url, data=content, headers=headers, allow_redirects=False)
+            if answer.status == 200 and answer.content_type in FRAMINGS:
                 return Stream(answer, bill, start)
             body = await answer.read()
-            if answer.ok:
+            if answer.status == 200:
                 envelope, body = json.stamp(body, latency=1000 * (perf_counter() - start))
                 if envelope.cost is not None:
                     bill(envelope.cost, envelope.session_id)
-        except (aiohttp.ClientError, DecodeError) as error:
+        except (*LOST, DecodeError) as error:
             report(error)
-            return Response(b'{"error":{"message":"bad gateway"}}', 502, media_type=media_types.JSON)
-        return Response(body, answer.status, {"content-type": answer.headers.get("content-type", media_types.JSON)})
+            return Response(FAILED, 502, media_type=media_types.JSON)
+        return Response(body, answer.status, {k: v for k, v in answer.headers.items() if k.lower() in TO_CALLER})
 
     return app
