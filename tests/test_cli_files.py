@@ -94,6 +94,24 @@ def test_a_truncated_log_is_an_error(tmp_path: Path, content: bytes) -> None:
     assert stats_while(log, truncate) == (2, "", f"chatcodec: {log}: {TRUNCATED}\n")
 
 
+def test_a_log_truncated_and_grown_again_with_the_same_beginning_is_an_error(tmp_path: Path) -> None:
+    log = written(tmp_path / "a.ndjson", *[GOOD] * 1000)
+
+    def regrow() -> None:
+        os.truncate(log, len(GOOD + b"\n") * 500)
+        with log.open("ab") as file:
+            file.write(b'{"cost":2.50,"region":"eu"}\n' * 500)
+
+    assert stats_while(log, regrow) == (2, "", f"chatcodec: {log}: {TRUNCATED}\n")
+
+
+def test_a_compressed_log_rewritten_before_it_is_read_is_an_error(tmp_path: Path) -> None:
+    log = tmp_path / "a.ndjson.gz"
+    log.write_bytes(gzip.compress(GOOD + b"\n", mtime=0) * 100)
+    other = gzip.compress(b'{"cost":2.50,"region":"eu"}\n', mtime=0) * 200
+    assert stats_while(log, lambda: log.write_bytes(other)) == (2, "", f"chatcodec: {log}: {TRUNCATED}\n")
+
+
 @pytest.mark.parametrize("kept", [0, 100])
 def test_a_compressed_log_truncated_while_it_is_read_is_a_cut_one(tmp_path: Path, kept: int) -> None:
     log = tmp_path / "a.ndjson.gz"
@@ -185,6 +203,7 @@ def test_a_compressed_file_without_a_byte_is_cut(capfd: Capture, tmp_path: Path)
         ("ndjson", GOOD + b"\n", 2),
         ("ndjson", GOOD, 1),
         ("sse", b"data: {}\n\ndata: [DONE]\n\n", 3),
+        ("sse", b'data: {\ndata: "cost":1}\n\ndata: [DONE]\n', 2),
     ],
 )
 def test_a_cut_between_records_has_the_place_of_the_next(
@@ -195,6 +214,48 @@ def test_a_cut_between_records_has_the_place_of_the_next(
     _, out, _ = call(capfd, "check", "--json", path)
     place = json.loads(out)
     assert (place["line"], place["offset"], place["kind"]) == (line, len(whole), "incomplete")
+
+
+def test_a_compressed_file_that_ends_early_inside_a_long_frame_has_the_place_of_the_frame(
+    capfd: Capture, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.msgpack.gz"
+    path.write_bytes(gzip.compress(frames.encode([b"\x80", b"\xaa1234567890"])[:-1])[:-1])
+    _, out, _ = call(capfd, "check", "--json", "--max-record-bytes=5", path)
+    assert [(bad["line"], bad["kind"]) for bad in map(json.loads, out.splitlines())] == [
+        (2, "too_long"),
+        (2, "incomplete"),
+    ]
+
+
+LONG = b"x" * 2000
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "found"),
+    [
+        # An error in mid-stream may be longer than what a RecordError holds of a record.
+        ("a.ndjson", b'{"error":"%b"}\n' % LONG, [(1, "upstream")]),
+        ("a.ndjson", b'{"error":"%b' % LONG, [(1, "incomplete")]),
+        ("a.ndjson", b'{"error":"%b"x}\n' % LONG, [(1, "malformed")]),
+        ("a.ndjson", b'{"error":"%b","cost":"free"}\n' % LONG, [(1, "invalid")]),
+        ("a.ndjson", b'{"error":"x","error":null,"cost":1}\n', []),
+        ("a.ndjson", b'{"error":null,"error":"\xff"}', [(1, "upstream")]),
+        ("a.sse", b'data: {"error":"x"}\n\n', [(1, "upstream"), (2, "incomplete")]),
+        ("a.sse", b'data: {"error":"x"}', [(1, "upstream"), (2, "incomplete")]),
+        ("a.sse", b"event: error\ndata: x", [(1, "upstream")]),
+    ],
+)
+def test_an_error_that_a_provider_reported_hides_nothing_else(
+    capfd: Capture, tmp_path: Path, name: str, data: bytes, found: list[tuple[int, str]]
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    status, out, _ = call(capfd, "check", "--json", path)
+    assert (status, [(bad["line"], bad["kind"]) for bad in map(json.loads, out.splitlines())]) == (bool(found), found)
+    report = json.loads(call(capfd, "stats", "--json", path).out)
+    errors = sum(kind == "upstream" for _, kind in found)
+    assert (report["errors"], report["bad"]) == (errors, len(found) - errors)
 
 
 @pytest.mark.parametrize(
@@ -240,6 +301,8 @@ NOT_ITS_NAME = "rename it, or pass it as standard input with --from"
     [
         ("a.ndjson.gz", b"plain", f"not compressed with gzip, as its name says; {NOT_ITS_NAME}"),
         ("a.ndjson.zst", b"plain", f"not compressed with Zstandard, as its name says; {NOT_ITS_NAME}"),
+        ("a.ndjson.gz", bytes(4096), f"not compressed with gzip, as its name says; {NOT_ITS_NAME}"),
+        ("a.ndjson.gz", b"\0" + MEMBER, f"not compressed with gzip, as its name says; {NOT_ITS_NAME}"),
         (
             "a.ndjson.gz",
             MEMBER + b"garbage",
@@ -297,7 +360,9 @@ def test_a_destination_keeps_its_permissions(capfd: Capture, tmp_path: Path) -> 
     assert permissions(target) == 0o600
 
 
-@pytest.mark.parametrize(("mode", "mask", "expected"), [(0o600, 0o022, 0o600), (0o664, 0o027, 0o640)])
+@pytest.mark.parametrize(
+    ("mode", "mask", "expected"), [(0o600, 0o022, 0o600), (0o664, 0o027, 0o640), (0o4777, 0o022, 0o755)]
+)
 def test_a_new_destination_has_those_of_the_source_less_the_umask(
     capfd: Capture, tmp_path: Path, mode: int, mask: int, expected: int
 ) -> None:
@@ -345,6 +410,14 @@ def test_a_destination_is_replaced_where_a_link_leads(capfd: Capture, tmp_path: 
     assert call(capfd, "convert", RESPONSES, tmp_path / "link.ndjson").status == 0
     assert (tmp_path / "old.ndjson").read_bytes() == RESPONSES.read_bytes()
     assert (tmp_path / "link.ndjson").is_symlink()
+
+
+def test_a_link_that_leads_nowhere_else_is_not_replaced(capfd: Capture, tmp_path: Path) -> None:
+    link = tmp_path / "link.ndjson"
+    link.symlink_to(link)
+    line = f"chatcodec: {link}: Too many levels of symbolic links\n"
+    assert call(capfd, "convert", RESPONSES, link) == (2, "", line)
+    assert link.is_symlink()
 
 
 def test_a_destination_may_have_as_long_a_name_as_any_file(capfd: Capture, tmp_path: Path) -> None:
@@ -403,6 +476,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("only root can mount")
     yield disk
     subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_under_standard_output_is_an_error_if_that_is_not_buffered_too(small_disk: Path) -> None:
+    """A write that is not buffered may be short, and says so by its return value alone."""
+    lines = written(small_disk.parent / "a.ndjson", *[GOOD] * 2400)
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = spawn("convert", lines, "-", "--to=ndjson", redirected=f">{small_disk}/out", stderr=PIPE, env=environment)
+    assert finished(process) == (2, "", "chatcodec: standard output: No space left on device\n")
 
 
 def test_a_full_disk_leaves_the_destination_as_it_was(capfd: Capture, small_disk: Path) -> None:

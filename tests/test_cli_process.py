@@ -65,6 +65,13 @@ def test_a_redirected_file_is_read_from_where_it_is(tmp_path: Path) -> None:
         assert finished(spawn("check", "--from=ndjson", "-", stdin=file, stdout=PIPE)).out == f"-:2: {REASON}\n"
 
 
+def test_a_redirected_file_is_left_at_its_end(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.ndjson", GOOD)
+    with path.open("rb", buffering=0) as file:
+        assert finished(spawn("check", "--from=ndjson", "-", stdin=file, stdout=PIPE)).status == 0
+        assert file.read() == b""
+
+
 def test_files_without_a_size_are_read_to_their_end() -> None:
     # What is there is no record, and there is one line of it.
     assert finished(spawn("check", "--from=ndjson", "/proc/self/cmdline", stdout=PIPE)).status == 1
@@ -282,6 +289,21 @@ def test_a_terminal_shows_the_progress(terminal: tuple[int, int]) -> None:
     assert "━" in shown
 
 
+@pytest.mark.parametrize("command", ["stats --json", "check"])
+def test_a_terminal_that_is_closed_ends_only_the_bar(tmp_path: Path, command: str) -> None:
+    path = written_long(tmp_path / "a.ndjson")
+    with path.open("ab") as file:
+        file.write(BAD + b"\n")
+    master, slave = pty.openpty()
+    process = spawn(*command.split(), path, stdout=PIPE, stderr=slave, env=TERMINAL, start_new_session=True)
+    os.close(slave)
+    assert os.read(master, 100)
+    os.close(master)
+    status, out, _ = finished(process)
+    assert status == (command == "check")
+    assert f"{path}:5142: {REASON}\n" in out or json.loads(out)["bad"] == 5002
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_the_progress_is_that_of_all_processes(terminal: tuple[int, int], tmp_path: Path, jobs: int) -> None:
     path = written_long(tmp_path / "a.ndjson")
@@ -353,6 +375,7 @@ def test_without_the_extra_it_says_how_to_install_it(tmp_path: Path, package: st
     process = subprocess.Popen(command, stdout=PIPE, stderr=PIPE, cwd=tmp_path)
     line = f"chatcodec: the command needs {package}: pip install 'chatcodec[cli]'\n"
     assert finished(process) == (2, "", line)
+    assert subprocess.call(["sh", "-c", 'exec "$@" 2>&-', "sh", *command], cwd=tmp_path) == 2
     assert set(tmp_path.iterdir()) == before
 
 

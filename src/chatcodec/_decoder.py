@@ -290,6 +290,11 @@ class TextDecoder(StreamDecoder[T]):
         ) -> None: ...
 
 
+def next_index(decoder: StreamDecoder[Any]) -> int:
+    """Return the number of the record that comes next, or has not ended yet."""
+    return decoder._index + 1  # pyright: ignore[reportPrivateUsage]
+
+
 def converting(decoder: type[D], convert: Callable[[bytes], Any], **options: Unpack[Options]) -> D:
     """Return a stream decoder whose records are what `convert` makes of each message.
 

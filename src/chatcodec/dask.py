@@ -29,8 +29,9 @@ from msgspec import Struct
 
 from . import ndjson
 from ._errors import RecordError, StreamError
-from ._record import ChatCompletionResponse, Envelope
+from ._record import Envelope
 from ._stats.distribution import FieldReport
+from ._stats.logged import Logged
 from ._stats.summary import Report, Summary, merged
 
 if TYPE_CHECKING:
@@ -269,17 +270,11 @@ def _decoded(part: _Part, type: type[Any], on_error: Callable[[RecordError], obj
         raise
 
 
-class _Response(ChatCompletionResponse):
-    """A response in which the provider can have reported an error."""
-
-    error: Any = None
-
-
 def _summarised(part: _Part) -> list[Summary]:
     summary = Summary()
 
-    def add(responses: list[_Response]) -> None:
-        records = [response for response in responses if response.error is None]
+    def add(responses: list[Logged]) -> None:
+        records = [response for response in responses if not response.failed]
         summary.errors += len(responses) - len(records)
         summary.add(records)
 
@@ -288,7 +283,7 @@ def _summarised(part: _Part) -> list[Summary]:
 
     try:
         # `map` drops each list before the next is decoded: a quarter less time than with a variable that keeps it.
-        for _ in map(add, part.batches(_Response, count)):
+        for _ in map(add, part.batches(Logged, count)):
             pass
     except StreamError as cut:
         count(cut)

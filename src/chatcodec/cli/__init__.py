@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from contextlib import suppress
@@ -51,10 +52,13 @@ def _repair_standard_streams() -> None:
             os.set_inheritable(descriptor, True)  # noqa: FBT003
             setattr(sys, name, open(descriptor, "r" if name == "stdin" else "w", closefd=False))  # noqa: SIM115
         elif name == "stdout":
+            if not isinstance(stream.buffer, io.BufferedWriter):
+                # PYTHONUNBUFFERED: what a short write leaves would be lost.
+                sys.stdout = stream = open(stream.fileno(), "w", encoding=stream.encoding, closefd=False)  # noqa: SIM115
             stream.reconfigure(errors="backslashreplace")
 
 
 def _missing(package: str) -> int:
-    with suppress(OSError):
-        sys.stderr.write(f"chatcodec: the command needs {package}: pip install 'chatcodec[cli]'\n")
+    with suppress(OSError):  # not to sys.stderr, which would try again when Python ends
+        os.write(2, f"chatcodec: the command needs {package}: pip install 'chatcodec[cli]'\n".encode())
     return 2

@@ -8,7 +8,7 @@ import signal
 import sys
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 import msgspec
@@ -16,7 +16,7 @@ import msgspec
 from chatcodec._decoder import MAX_RECORD_BYTES
 
 from . import _jobs, _records
-from ._files import SIGNALS, Source, destination, discard_unfinished
+from ._files import SIGNALS, Source, destination, discard_unfinished, drop, failing
 from ._formats import FORMATS, Failure, file_named
 from ._report import progress_bar
 
@@ -57,16 +57,11 @@ def _standard_output() -> Generator[None]:
         yield
     except OSError as error:
         # From inputs and named outputs it would be a Failure, so it is from standard output.
-        _drop(sys.stdout)
+        drop(sys.stdout)
         if isinstance(error, BrokenPipeError):
             raise _Stopped(_SIGPIPE) from None
         message = f"standard output: {error.strerror}"
         raise Failure(message) from error
-
-
-def _drop(stream: TextIO) -> None:
-    """Discard what has not been written to `stream`, or Python tries and fails again when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -230,7 +225,8 @@ def _worked(sources: list[Source], work: _jobs.Work, jobs: int) -> Generator[Ite
     sizes = [source.size for source in sources]
     total = None if None in sizes else sum(filter(None, sizes))
     jobs = _jobs.jobs_for(sources, jobs)
-    meter = _jobs.Meter.for_jobs(jobs)
+    with failing("memory for its processes"):
+        meter = _jobs.Meter.for_jobs(jobs)
     results = _jobs.run(sources, work, jobs, meter)
     with progress_bar(meter, total), closing(results):
         yield results
@@ -248,7 +244,7 @@ def _complain(line: str) -> None:
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
     except OSError:
-        _drop(sys.stderr)
+        drop(sys.stderr)
 
 
 def _line(segment: Segment, bad: Bad) -> str:

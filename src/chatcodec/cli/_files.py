@@ -10,7 +10,7 @@ import sys
 import tempfile
 from contextlib import contextmanager, nullcontext, suppress
 from multiprocessing import reduction
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from ._formats import CHUNK_BYTES, COMPRESSIONS, Cut, Failure, decompressed
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from ._formats import File
 
-# A file that was truncated and has grown again differs from what was opened within so many bytes.
-_HEAD_BYTES = 4 * 1024
+# A file that was truncated and has grown again differs from what was opened in so many bytes at either end.
+_SAMPLE_BYTES = 4 * 1024
 
 # What ends the command from outside. Windows has no SIGHUP.
 SIGNALS = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
@@ -83,13 +83,18 @@ class Source:
             self._start = os.lseek(descriptor, 0, os.SEEK_CUR)
             # Regular files without a size, such as those in /proc, are read to their end.
             self.size = max(0, status.st_size - self._start) or None
-            self._head = self._read_head()
+            self._samples = self._read_samples()
 
-    def _read_head(self) -> bytes:
-        os.lseek(self._descriptor, self._start, os.SEEK_SET)
-        head = os.read(self._descriptor, min(_HEAD_BYTES, self.size or 0))
-        os.lseek(self._descriptor, self._start, os.SEEK_SET)
-        return head
+    def _read_samples(self) -> tuple[bytes, bytes]:
+        """Return the first and the last bytes of what there was when it was opened."""
+        size = self.size or 0
+        position = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        samples: list[bytes] = []
+        for start in (0, max(0, size - _SAMPLE_BYTES)):
+            os.lseek(self._descriptor, self._start + start, os.SEEK_SET)
+            samples.append(os.read(self._descriptor, min(_SAMPLE_BYTES, size)))
+        os.lseek(self._descriptor, position, os.SEEK_SET)
+        return samples[0], samples[1]
 
     def close(self) -> None:
         """Close the file, but not standard input."""
@@ -114,12 +119,19 @@ class Source:
         return self._status is not None and os.path.samestat(self._status, status)
 
     def verify(self) -> None:
-        """Raise `Truncated` if the file no longer begins with what was there when it was opened, or is shorter."""
-        if self.size is not None and not self.file.compression:
-            with failing(self.file.title):
-                end = os.fstat(self._descriptor).st_size
-                if end < self._start + self.size or self._read_head() != self._head:
-                    raise self._truncated()
+        """Raise `Truncated` if the file no longer holds what was there when it was opened.
+
+        A compressed file that is only shorter was cut, which whoever decompresses it has seen.
+        """
+        if self.size is None:
+            return
+        with failing(self.file.title):
+            samples = self._read_samples()
+            if samples == self._samples and os.fstat(self._descriptor).st_size >= self._start + self.size:
+                return
+            if self.file.compression and all(map(bytes.startswith, self._samples, samples)):
+                return
+            raise self._truncated()
 
     def _truncated(self) -> Truncated:
         return Truncated(f"{self.file.title}: truncated while it was read")
@@ -175,6 +187,11 @@ def _read(descriptor: int, size: int) -> bytes:
             select.select([descriptor], [], [])
 
 
+def drop(stream: TextIO) -> None:
+    """Discard what has not been written to `stream`, or Python tries and fails again when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 _unfinished: set[str] = set()
 
 
@@ -197,9 +214,11 @@ def destination(file: File, source: Source) -> Generator[Callable[[bytes], objec
     """
     try:
         status = os.fstat(sys.stdout.fileno()) if file.name == "-" else os.stat(file.name)  # noqa: PTH116
-    except OSError:
-        # It does not exist, or writing to it will fail too, and say why.
-        status = None
+    except OSError as error:
+        if file.name != "-" and not isinstance(error, FileNotFoundError):
+            message = f"{file.title}: {error.strerror}"
+            raise Failure(message) from error
+        status = None  # it does not exist, or is a closed standard output, and writing will say so
     if status and source.is_same(status):
         message = f"{file.title}: the source and the destination are the same file"
         raise Failure(message)
@@ -229,10 +248,9 @@ def _replaced(file: File, status: os.stat_result | None, mode: int) -> Iterator[
         descriptor, part = tempfile.mkstemp(".part", ".chatcodec-", os.path.dirname(target))  # noqa: PTH120
         _unfinished.add(part)
     try:
-        with open(descriptor, "wb") as raw:  # noqa: PTH123
-            with _compressed(raw, file) as text:
-                yield text.write
-            _set_access(part, status, mode)
+        with open(descriptor, "wb") as raw, _compressed(raw, file) as text:  # noqa: PTH123
+            yield text.write
+        _set_access(part, status, mode)  # after the last write, which takes away the bits for other users
         with signals_held():
             os.replace(part, target)  # noqa: PTH105
             _unfinished.remove(part)
@@ -245,7 +263,7 @@ def _set_access(part: str, status: os.stat_result | None, mode: int) -> None:
     if status is None:
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(part, mode & 0o666 & ~umask)  # noqa: PTH101
+        os.chmod(part, mode & 0o777 & ~umask)  # noqa: PTH101
         return
     with suppress(PermissionError):
         os.chown(part, status.st_uid, status.st_gid)

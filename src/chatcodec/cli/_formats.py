@@ -37,20 +37,18 @@ class Format(NamedTuple):
         framing: the module that knows where records end.
         codec: the module that knows what a record is.
         divisible: whether a file can be cut after any newline, for many processes to read.
-        opening: bytes that begin a record and do not end it.
     """
 
     endings: tuple[str, ...]
     framing: Any
     codec: Any
     divisible: bool
-    opening: bytes
 
 
 FORMATS = {
-    "ndjson": Format((".ndjson", ".jsonl"), ndjson, json, divisible=True, opening=b"{"),
-    "msgpack": Format((".msgpack",), frames, msgpack, divisible=False, opening=b"\0"),
-    "sse": Format((".sse",), sse, json, divisible=False, opening=b"data: {"),
+    "ndjson": Format((".ndjson", ".jsonl"), ndjson, json, divisible=True),
+    "msgpack": Format((".msgpack",), frames, msgpack, divisible=False),
+    "sse": Format((".sse",), sse, json, divisible=False),
 }
 
 
@@ -108,7 +106,7 @@ _ENDING = re.compile(
     r"(?P<format>{})?(?:\.\d+)?(?P<compression>{})?(?:\.\d+)?\Z".format(
         "|".join(map(re.escape, _FORMAT_OF)), "|".join(map(re.escape, COMPRESSIONS))
     ),
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 
 
@@ -156,11 +154,11 @@ def decompressed(pieces: Iterator[bytes], file: File) -> Iterator[bytes]:
     """
     compression = COMPRESSIONS[file.compression]
     member: Any = None
-    begin, start, end = b"", 0, 0
+    begin, start, end, padding = b"", 0, 0, b""
     for piece in pieces:
         data = piece
         end += len(piece)
-        while data := data if member else data.lstrip(compression.padding):
+        while data := data if member else data.lstrip(padding):
             if not member:
                 member, begin, start = compression.decompressor(), data[: len(compression.magic)], end - len(data)
             try:
@@ -169,7 +167,7 @@ def decompressed(pieces: Iterator[bytes], file: File) -> Iterator[bytes]:
                 raise _undecodable(file, begin, start, error) from error
             if not member.eof:
                 break
-            member, data = None, member.unused_data
+            member, data, padding = None, member.unused_data, compression.padding
     if member or not end:
         raise Cut
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from chatcodec import ChatCompletionResponse, DecodeError, StreamError, ValidationError, json
-from chatcodec._decoder import converting
-from chatcodec._errors import DATA_BYTES
+import msgspec
+
+from chatcodec import StreamError, ValidationError, json, msgpack
+from chatcodec._decoder import converting, next_index
+from chatcodec._stats.logged import Logged
 from chatcodec.transcode import json_to_msgpack, msgpack_to_json
 
 from ._formats import FORMATS, Cut
@@ -18,19 +20,15 @@ if TYPE_CHECKING:
 
     from chatcodec import RecordError
 
-    from ._formats import Format
     from ._jobs import Meter, Segment
 
-# How a message of msgspec ends if a field `error` has the wrong type.
-_AT_ERROR = " at `$.error`"
-_MALFORMED = {"invalid": "malformed", "incomplete": "incomplete"}
+_DECODE = {json: msgspec.json.Decoder(Logged).decode, msgpack: msgspec.msgpack.Decoder(Logged).decode}
 _LONG_FRAME = "; frames begin with their length in 4 bytes, so this may be another format: try --from"
+_WITHOUT_DONE = "stream ended without [DONE]"
 
 
-class _Response(ChatCompletionResponse):
-    """A response without an ``error``: one that has it is not valid, and so is found with its place."""
-
-    error: None = None
+class _ProviderError(ValidationError):
+    """A message is valid, and the provider reported an error in it."""
 
 
 def check(segment: Segment, meter: Meter, max_record_bytes: int) -> Iterator[Part]:
@@ -54,7 +52,15 @@ def summarise(segment: Segment, meter: Meter, max_record_bytes: int) -> Iterator
 
 def _decoded(segment: Segment, meter: Meter, max_record_bytes: int) -> Iterator[Part]:
     # Whole responses, though little of them is wanted: choices of the wrong type make a record bad.
-    decoder = partial(segment.format.framing.StreamDecoder, _Response, max_record_bytes=max_record_bytes)
+    decode = _DECODE[segment.format.codec]
+
+    def response(message: bytes) -> Logged:
+        logged: Logged = decode(message)
+        if logged.failed:
+            raise _ProviderError
+        return logged
+
+    decoder = partial(converting, segment.format.framing.StreamDecoder, response, max_record_bytes=max_record_bytes)
     return _parts(segment, meter, decoder)
 
 
@@ -87,12 +93,14 @@ def _parts(segment: Segment, meter: Meter, make: Callable[..., Any]) -> Iterator
     lead = b"\n" if segment.start else b""
     decoder.feed(lead)
     lines = size = 0
-    reason = "cut"
+    cut = "cut"
 
     def part(call: Callable[[], list[Any]]) -> Part:
         records = _through(call, decoder, errors)
         meter.add(records=len(records) + len(errors))
-        bad = [_bad(error, len(lead), segment.format, reason) for error in errors]
+        bad = [_bad(error, len(lead), cut) for error in errors]
+        if errors and errors[-1].unit == "event" and _is_unended_failure(errors[-1]):
+            bad.append(Bad(bad[-1].line + 1, size, "incomplete", f"{cut}: {_WITHOUT_DONE}"))
         errors.clear()
         return Part(records, bad, lines)
 
@@ -102,13 +110,11 @@ def _parts(segment: Segment, meter: Meter, make: Callable[..., Any]) -> Iterator
             size += len(chunk)
             yield part(partial(decoder.feed, chunk))
     except Cut:
-        reason = "cut, because the compressed file ends early"
-        if not decoder.buffered:
-            # The stream is to end inside a record, so that the decoder says where.
-            decoder.feed(segment.format.opening)
+        cut = "cut, because the compressed file ends early"
+    index = next_index(decoder) - len(lead)
     last = part(decoder.finish)
-    if reason != "cut" and not any(bad.kind == "incomplete" for bad in last.bad):
-        last.bad.append(Bad(lines + 1, size, "incomplete", reason))
+    if cut != "cut" and not any(bad.kind == "incomplete" for bad in last.bad):
+        last.bad.append(Bad(index, size, "incomplete", cut))
     yield last
 
 
@@ -125,8 +131,15 @@ def _through(call: Callable[[], list[Any]], decoder: Any, errors: list[RecordErr
             call = partial(decoder.feed, b"")
 
 
-def _bad(error: RecordError, lead: int, format: Format, cut: str) -> Bad:
-    kind, reason = _reported(error, format) if error.reason.endswith(_AT_ERROR) else (error.kind, error.reason)
+def _is_unended_failure(error: RecordError) -> bool:
+    """Whether the stream ended in a message in which the provider reported an error, without what ends a message."""
+    return isinstance(error, StreamError) and isinstance(error.__cause__, _ProviderError)
+
+
+def _bad(error: RecordError, lead: int, cut: str) -> Bad:
+    kind, reason = error.kind, error.reason
+    if isinstance(error.__cause__, _ProviderError):
+        kind = "upstream"
     if kind == "upstream":
         reason = "the provider reported an error"
     elif kind == "incomplete":
@@ -134,13 +147,3 @@ def _bad(error: RecordError, lead: int, format: Format, cut: str) -> Bad:
     elif kind == "too_long":
         reason += _LONG_FRAME if error.unit == "frame" and error.index == 1 else "; --max-record-bytes allows more"
     return Bad(error.index - lead, error.offset - lead, kind, reason)
-
-
-def _reported(error: RecordError, format: Format) -> tuple[str, str]:
-    """Return kind and reason of a message with an ``error``, of which the rest has not been checked yet."""
-    try:
-        format.codec.decode(error.data)
-    except DecodeError as other:
-        if len(error.data) < DATA_BYTES:
-            return (error.kind if isinstance(other, ValidationError) else _MALFORMED[error.kind]), str(other)
-    return "upstream", ""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from rich import progress
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from ._files import drop
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -154,6 +156,30 @@ class _Bar(progress.Progress):
         yield from super().get_renderables()
 
 
+class _Terminal:
+    """Standard error, for the bar alone: the work goes on if the terminal is closed meanwhile."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> None:
+        """Write `text`, if that can be done."""
+        try:
+            self._stream.write(text)
+        except OSError:
+            drop(self._stream)
+
+    def flush(self) -> None:
+        """Flush the stream, if that can be done."""
+        try:
+            self._stream.flush()
+        except OSError:
+            drop(self._stream)
+
+
 @contextmanager
 def progress_bar(meter: Meter, total: int | None) -> Generator[None]:
     """Show how many of `total` bytes `meter` has counted, on standard error if that is a terminal."""
@@ -162,7 +188,7 @@ def progress_bar(meter: Meter, total: int | None) -> Generator[None]:
         progress.DownloadColumn(),
         _RecordsColumn(meter),
         progress.TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=Console(file=cast("TextIO", _Terminal(sys.stderr))),
         # What is printed on the same terminal goes above the bar.
         redirect_stdout=sys.stdout.isatty(),
         disable=not sys.stderr.isatty(),

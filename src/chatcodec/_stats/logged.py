@@ -1,0 +1,19 @@
+"""Responses as logs hold them, failures that the provider reported included."""
+
+from __future__ import annotations
+
+from msgspec import UNSET, Raw, UnsetType
+
+from chatcodec._record import ChatCompletionResponse
+
+
+class Logged(ChatCompletionResponse):
+    """A response, all of it checked, or a message in which the provider reported an error in place of one."""
+
+    error: Raw | UnsetType = UNSET
+    """What the provider reported, undecoded."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is an ``error`` that is not null."""
+        return self.error is not UNSET and bytes(self.error) not in (b"null", b"\xc0")
