@@ -113,7 +113,7 @@ class StreamDecoder(Generic[T]):
         elif data:
             self._append(data)
         try:
-            while self._step():
+            while (self._skipped is None or self._skip()) and self._step():
                 pass
         except RecordError as error:
             error.records = self._take_records()
@@ -134,7 +134,7 @@ class StreamDecoder(Generic[T]):
         """
         while True:
             try:
-                while self._step():
+                while (self._skipped is None or self._skip()) and self._step():
                     pass
                 self._end()
                 break

@@ -84,9 +84,8 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
         self._wanted = 4
 
     def _step(self) -> bool:
-        skips = self._skipped is not None and not self._skip()
         buffer, start = self._buffer, self._pos
-        if skips or len(buffer) - start < self._wanted:
+        if len(buffer) - start < self._wanted:
             return False
         if type(buffer) is bytearray:
             return self._take_frame()  # a long frame came in parts

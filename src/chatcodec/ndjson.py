@@ -75,8 +75,6 @@ class StreamDecoder(_decoder.TextDecoder[T]):
     _unit = "line"
 
     def _step(self) -> bool:
-        if self._skipped is not None and not self._skip():
-            return False
         if not self._index:
             self._pass_byte_order_mark()
         buffer, start = self._buffer, self._pos

@@ -109,8 +109,6 @@ class StreamDecoder(_decoder.TextDecoder[T]):
         self._after_cr = self._buffer[end - 1] in b"\r"
 
     def _step(self) -> bool:
-        if self._skipped is not None and not self._skip():
-            return False
         if self._after_cr and self._pos < len(self._buffer):
             self._after_cr = False
             self._pos += self._buffer.startswith(b"\n", self._pos)
