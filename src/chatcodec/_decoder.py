@@ -108,10 +108,15 @@ class StreamDecoder(Generic[T]):
         buffer = self._buffer
         if not buffer:
             self._buffer = data
-        elif len(buffer) <= _SHORT and not self._pos:
-            self._buffer = buffer + data
         elif data:
-            self._append(data)
+            if self._pos:  # after an error
+                self._trim()
+                buffer = self._buffer
+            # What is shorter than the chunk is copied, and what is longer grows in place.
+            if len(buffer) > _SHORT and len(buffer) > len(data) and type(buffer) is bytes:
+                buffer = bytearray(buffer)
+            buffer += data
+            self._buffer = buffer
         try:
             while (self._skipped is None or self._skip()) and self._step():
                 pass
@@ -152,15 +157,6 @@ class StreamDecoder(Generic[T]):
         """Return the records that no call has returned yet."""
         records, self._records = self._records, []
         return records
-
-    def _append(self, chunk: bytes) -> None:
-        """Put `chunk` after a long record, or after what an error left."""
-        if self._pos:
-            self._trim()
-        # What is shorter than the chunk is copied, and what is longer grows in place.
-        if type(self._buffer) is bytes and len(self._buffer) > len(chunk):
-            self._buffer = bytearray(self._buffer)
-        self._buffer += chunk
 
     def _trim(self) -> None:
         """Drop what is decoded from the buffer."""
