@@ -211,7 +211,7 @@ def _without_quotes(error: ValidationError) -> ValidationError:
 
 def raise_encode_error(error: Exception) -> NoReturn:
     """Raise what a writer is to see in place of `error`, or `error` itself."""
-    _raise(encode_error(error), error)
+    _raise(_replaced(error, _UNWRITABLE), error)
 
 
 def _raise(result: BaseException, error: BaseException) -> NoReturn:
@@ -222,11 +222,6 @@ def _raise(result: BaseException, error: BaseException) -> NoReturn:
     finally:
         # It would be `error`, which can hold the data: a UnicodeDecodeError has all of it.
         result.__context__ = None
-
-
-def encode_error(error: BaseException) -> BaseException:
-    """Return `error` if it may be raised, else the `EncodeError` that says the same without the data."""
-    return _replaced(error, _UNWRITABLE)
 
 
 def unsupported(value: object) -> Any:
