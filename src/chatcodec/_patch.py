@@ -86,11 +86,10 @@ class Format:
         """Return what the codec's `peek` returns for a message with these `fields`, without scanning the long ones."""
         short = fields.copy()
         choices = short.pop("choices")
-        error = short.pop("error", None)
+        error = short.pop("error", Raw())
         envelope = self.peek(self._encode(short))
         envelope.choices = choices
-        if error is not None:
-            envelope.error = error
+        envelope.error = error
         return envelope
 
     def _make_probe(self, names: tuple[str, ...]) -> tuple[Callable[[Buffer], Any], Any]:
