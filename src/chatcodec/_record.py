@@ -11,6 +11,9 @@ _ABSENT_OR_NULL = (b"", b"null", b"\xc0")
 # The only class of times that msgspec writes. In a tuple, because freezegun replaces the name `datetime` in modules.
 DATETIME = (datetime,)
 
+# What the time zone of a decoded time in UTC is.
+UTC = timezone.utc
+
 # On the other side this field is a JavaScript Date, an instant, which a time without an offset does not name.
 Instant = Annotated[datetime, Meta(tz=True)]
 Choices = list[dict[str, Any]]
@@ -120,7 +123,7 @@ def writable_time(timestamp: object) -> datetime:
         raise EncodeError(message)
     # RFC 3339 section 5.6: an offset is hours and minutes. Zones before about 1930 have seconds in theirs.
     if offset.seconds % 60 or offset.microseconds:
-        timestamp = timestamp.astimezone(timezone.utc)
+        timestamp = timestamp.astimezone(UTC)
     return timestamp if timestamp.__class__ in DATETIME else _plain(timestamp)
 
 

@@ -6,7 +6,7 @@ and an error carries its number.
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime
 from io import BytesIO
 from itertools import count
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, Union
@@ -16,7 +16,7 @@ from msgspec import EncodeError, Raw, Struct
 
 from . import json
 from ._errors import decode_error
-from ._record import ChatCompletionResponse
+from ._record import UTC, ChatCompletionResponse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
@@ -36,7 +36,6 @@ _MESSAGES: tuple[type[Any], ...] = (bytes, bytearray, memoryview, Raw)
 _ENCODED = frozenset(_MESSAGES)
 _SINGLE: tuple[type[Any], ...] = (*_MESSAGES, Struct)
 _OTHER_ITERABLES: tuple[type[Any], ...] = (str, dict)
-_UTC = timezone.utc
 
 # The exact path alone needs the codec's hook: it is called for what the fast path cannot encode either.
 encode_lines = msgspec.json.Encoder().encode_lines
@@ -64,7 +63,7 @@ def encode_plain(items: list[Any], encode: Callable[[list[Any]], R]) -> R | None
             if record.__class__ is not ChatCompletionResponse:
                 return None
             timestamp = record.timestamp
-            if timestamp is not None and (timestamp.__class__ is not datetime or timestamp.tzinfo is not _UTC):
+            if timestamp is not None and (timestamp.__class__ is not datetime or timestamp.tzinfo is not UTC):
                 return None
         return encode(items)
     except Exception:

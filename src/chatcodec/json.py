@@ -36,7 +36,6 @@ What a message keeps, and what it does not (each row has a test):
 
 from __future__ import annotations
 
-from datetime import timezone
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -44,7 +43,7 @@ from msgspec import Struct
 
 from ._errors import offset_error, raise_decode_error, raise_encode_error, unsupported
 from ._patch import JSON, LONG_JSON, set_fields
-from ._record import DATETIME, ChatCompletionResponse, Choices, Envelope, writable
+from ._record import DATETIME, UTC, ChatCompletionResponse, Choices, Envelope, writable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +64,6 @@ _encoder = msgspec.json.Encoder(enc_hook=unsupported)
 _encode = _encoder.encode
 _encode_into = _encoder.encode_into
 _decode_fields = JSON.decode_fields
-_UTC = timezone.utc
 
 
 def decode(buf: Buffer, type: type[T] = ChatCompletionResponse) -> T:  # type: ignore[assignment]
@@ -161,7 +159,7 @@ def encode(response: Struct) -> bytes:
         # A record with a time in UTC, as decoded ones have it, is not checked further: 60 ns in place of 550.
         if type(response) is not ChatCompletionResponse or (
             (timestamp := response.timestamp) is not None
-            and (timestamp.__class__ not in DATETIME or timestamp.tzinfo is not _UTC)
+            and (timestamp.__class__ not in DATETIME or timestamp.tzinfo is not UTC)
         ):
             response = writable(response)
         return _encode(response)
@@ -194,7 +192,7 @@ def encode_into(response: Struct, buffer: bytearray, offset: int = 0) -> None:
     try:
         if type(response) is not ChatCompletionResponse or (
             (timestamp := response.timestamp) is not None
-            and (timestamp.__class__ not in DATETIME or timestamp.tzinfo is not _UTC)
+            and (timestamp.__class__ not in DATETIME or timestamp.tzinfo is not UTC)
         ):
             response = writable(response)
         if offset:
