@@ -117,20 +117,17 @@ def parse(event: bytes) -> tuple[bytes, list[bytes], bool]:
 
 def encode_events(items: list[Any], first: int) -> bytes:
     """Encode records and messages as events; `first` is the number of the first."""
-    rows = encode_plain(items, _rows)
-    if rows and len(rows) == len(items):
-        return b"data: " + b"\ndata: ".join(rows) + b"\n"
+    lines = encode_plain(items, encode_lines)
+    # A view in a record's choices can hold line breaks.
+    if lines and _CR not in lines:
+        rows = [*BytesIO(lines)]
+        if len(rows) == len(items):
+            return b"data: " + b"\ndata: ".join(rows) + b"\n"
     messages = encoded(items, json.encode, first)
     text = b"".join(messages)
     if _LF in text or _CR in text or _may_be_blank(messages):
         messages = [*map(_data, messages, count(first))]
     return b"data: " + b"\n\ndata: ".join(messages) + b"\n\n" if messages else b""
-
-
-def _rows(records: list[Any]) -> list[bytes]:
-    """Return the line of each of the plain `records`; not one for each, if a view in one has brought line breaks."""
-    lines = encode_lines(records)
-    return [] if b"\r" in lines else [*BytesIO(lines)]
 
 
 def _data(message: bytes, number: int) -> bytes:
