@@ -154,10 +154,6 @@ class StreamDecoder(_decoder.TextDecoder[T]):
         self._take(start, bytes(buffer[start:lines_end]), failure)
         return True
 
-    def _report_long(self, reason: str, data: bytes) -> None:
-        self._missing = self._after_record
-        super()._report_long(reason, data)
-
     def _take(self, start: int, text: bytes, failure: BaseException | None = None, *, cut: bool = False) -> None:
         """Decode the event at `start`, or report what is wrong with it. A `failure` is that of its data."""
         self._index += 1
@@ -176,6 +172,7 @@ class StreamDecoder(_decoder.TextDecoder[T]):
             self._take_message(start, message, failure, cut=cut)
 
     def _skip(self) -> bool:
+        self._missing = self._after_record  # too long or not, it was a record
         if found := EVENT_END.search(self._buffer, self._pos):
             self._skipped = None
             self._move(found.end())
