@@ -213,8 +213,9 @@ def no_text() -> None:
         odd = message.replace(b"?", b"\xff")
         assert codec.peek(odd).cost is None
         assert codec.patch(odd) == codec.stamp(odd)[1] == odd
-        with pytest.raises(DecodeError, match="UTF-8"):
-            codec.decode(odd)
+        for read, data in ((codec.decode, odd), (codec.decode_choices, codec.peek(odd).choices)):
+            with pytest.raises(DecodeError, match="UTF-8"):
+                read(data)
 
 
 @row("a byte order mark")

@@ -204,6 +204,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("generation_id", 5, "generation_id: Expected `str | null`, got `int`"),
     ("session_id", b"s", "session_id: Expected `str | null`, got `bytes`"),
     ("choices", "a", "choices: Expected `array | null`, got `str`"),
+    ("choices", msgspec.Raw(b"[]"), "choices: Expected `array | null`, got `raw`"),
     ("choices", [5], "choices: Expected `object`, got `int` - at `$[0]`"),
     ("choices", [{5: 1}], "choices: Expected `str`, got `int` - at `key` in `$[0]`"),
     ("stream", 1, "stream: Expected `bool | null`, got `int`"),

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from chatcodec import ChatCompletionResponse, Envelope, json, msgpack
 
@@ -36,11 +36,6 @@ class TestBothForms:
         assert all(getattr(empty, field) in (None, Raw()) for field in FIELDS)
 
 
-def test_an_envelope_without_choices_has_an_empty_view() -> None:
-    assert Envelope().choices == Raw()
-    assert len(Envelope().choices) == 0
-
-
 @pytest.mark.parametrize(
     ("codec", "message", "error", "failed"),
     [
@@ -65,11 +60,3 @@ def test_an_envelope_shows_the_error_that_a_provider_reports(
 
 def test_an_envelope_is_nothing_that_the_garbage_collector_visits() -> None:
     assert Envelope.__struct_config__.gc is False
-
-
-def test_a_subclass_may_add_fields() -> None:
-    class Priced(ChatCompletionResponse):
-        currency: str = "EUR"
-
-    assert issubclass(Priced, Struct)
-    assert Priced(cost=1.0).currency == "EUR"
