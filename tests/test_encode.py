@@ -20,17 +20,14 @@ from typing_extensions import assert_type
 
 from chatcodec import ChatCompletionResponse, DecodeError, EncodeError, Envelope, frames, ndjson, sse
 
-from .support import STREAMS
+from .support import COSTS, EVENTS, framings
+from .support import texts as text_framings
 from .wire import records, texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import ModuleType
 
-framings = pytest.mark.parametrize(("stream", "codec"), STREAMS, ids=lambda module: module.__name__[10:])
-text_framings = pytest.mark.parametrize("stream", [ndjson, sse], ids=["ndjson", "sse"])
-
-COSTS = [ChatCompletionResponse(cost=float(number)) for number in range(1, 6)]
+    from .support import Framing
 
 
 class Priced(ChatCompletionResponse):
@@ -43,17 +40,10 @@ class OwnDatetime(datetime):
     """What pandas, pendulum and freezegun have in place of a datetime."""
 
 
-def framed(stream: ModuleType, *messages: bytes) -> bytes:
-    """Frame messages as the framing's own standard says, each of one line."""
-    if stream is frames:
-        return b"".join(len(message).to_bytes(4, "big") + message for message in messages)
-    return b"".join(b"data: " + message + b"\n\n" if stream is sse else message + b"\n" for message in messages)
-
-
-def read(stream: ModuleType, whole: bytes, type: Any = bytes) -> list[Any]:
+def read(framing: Framing, whole: bytes, type: Any = bytes) -> list[Any]:
     """Read back what was written, and the end after it."""
-    decoder = stream.StreamDecoder(type)
-    return [*decoder.feed(whole + stream.END), *decoder.finish()]
+    decoder = framing.stream.StreamDecoder(type)
+    return [*decoder.feed(whole + framing.stream.END), *decoder.finish()]
 
 
 def named(value: Any) -> str:
@@ -65,46 +55,36 @@ def named(value: Any) -> str:
 
 
 @framings
-def test_nothing_encodes_to_nothing(stream: ModuleType, codec: ModuleType) -> None:
-    assert stream.encode([]) == stream.encode(iter(())) == b""
+def test_nothing_encodes_to_nothing(framing: Framing) -> None:
+    assert framing.stream.encode([]) == framing.stream.encode(iter(())) == b""
 
 
 @framings
 @pytest.mark.parametrize("collection", [list, tuple, iter, deque])
-def test_records_and_messages_of_any_kind_can_be_mixed_in_any_collection(
-    stream: ModuleType, codec: ModuleType, collection: Any
-) -> None:
-    one, *others = map(codec.encode, COSTS)
+def test_records_and_messages_of_any_kind_can_be_mixed_in_any_collection(framing: Framing, collection: Any) -> None:
+    one, *others = map(framing.codec.encode, COSTS)
     kinds = [bytes, bytearray, memoryview, msgspec.Raw]
     messages = [kind(message) for kind, message in zip(kinds, others, strict=True)]
-    assert stream.encode(collection([COSTS[0], *messages])) == framed(stream, one, *others)
-    assert stream.encode(collection(messages)) == framed(stream, *others)
+    assert framing.stream.encode(collection([COSTS[0], *messages])) == framing.framed(one, *others)
+    assert framing.stream.encode(collection(messages)) == framing.framed(*others)
 
 
 @framings
-def test_a_list_is_left_as_it_was(stream: ModuleType, codec: ModuleType) -> None:
-    messages = [codec.encode(record) for record in COSTS]
+def test_a_list_is_left_as_it_was(framing: Framing) -> None:
+    messages = [framing.codec.encode(record) for record in COSTS]
     for items in (COSTS[:], messages, [*COSTS, *messages]):
         before = items[:]
-        stream.encode(items)
+        framing.stream.encode(items)
         assert items == before
 
 
 @framings
-@given(many=st.lists(records, max_size=5))
-def test_what_is_encoded_reads_back_the_same(stream: ModuleType, codec: ModuleType, many: Any) -> None:
-    assert read(stream, stream.encode(many), ChatCompletionResponse) == many
-
-
-@framings
 @given(many=st.lists(records, min_size=1, max_size=5))
-def test_a_record_is_written_the_same_whatever_stands_beside_it(
-    stream: ModuleType, codec: ModuleType, many: Any
-) -> None:
-    whole = framed(stream, *map(codec.encode, many))
-    assert stream.encode(many) == whole
-    assert stream.encode([Priced(), *many]) == stream.encode([Priced()]) + whole
-    assert stream.encode([*many, b"1"]) == whole + framed(stream, b"1")
+def test_a_record_is_written_the_same_whatever_stands_beside_it(framing: Framing, many: Any) -> None:
+    whole = framing.framed(*map(framing.codec.encode, many))
+    assert framing.stream.encode(many) == whole
+    assert framing.stream.encode([Priced(), *many]) == framing.stream.encode([Priced()]) + whole
+    assert framing.stream.encode([*many, b"1"]) == whole + framing.framed(b"1")
 
 
 ODD_TIMES: list[Any] = [
@@ -122,23 +102,23 @@ ODD_TIMES: list[Any] = [
 
 @framings
 @pytest.mark.parametrize("timestamp", ODD_TIMES, ids=repr)
-def test_the_codec_decides_on_an_unusual_timestamp(stream: ModuleType, codec: ModuleType, timestamp: Any) -> None:
+def test_the_codec_decides_on_an_unusual_timestamp(framing: Framing, timestamp: Any) -> None:
     record = ChatCompletionResponse(timestamp=timestamp)
     try:
-        expected = framed(stream, codec.encode(record))
+        expected = framing.framed(framing.codec.encode(record))
     except (EncodeError, TypeError) as error:
         with pytest.raises(type(error), match=re.escape(f"record 2: {error}")):
-            stream.encode([COSTS[0], record])
+            framing.stream.encode([COSTS[0], record])
     else:
-        assert stream.encode([record]) == expected
+        assert framing.stream.encode([record]) == expected
 
 
 @framings
-def test_a_record_without_one_of_its_fields_is_an_error_of_the_codec(stream: ModuleType, codec: ModuleType) -> None:
+def test_a_record_without_one_of_its_fields_is_an_error_of_the_codec(framing: Framing) -> None:
     record = ChatCompletionResponse()
     del record.timestamp
     with pytest.raises((EncodeError, TypeError), match=r"^record 1: "):
-        stream.encode([record])
+        framing.stream.encode([record])
 
 
 # What encode rejects
@@ -165,25 +145,23 @@ def test_a_record_without_one_of_its_fields_is_an_error_of_the_codec(stream: Mod
     ids=named,
 )
 @pytest.mark.parametrize("name", ["encode", "iter_encode"])
-def test_what_is_no_collection_of_records_is_rejected(
-    stream: ModuleType, codec: ModuleType, bad: Any, name: str
-) -> None:
+def test_what_is_no_collection_of_records_is_rejected(framing: Framing, bad: Any, name: str) -> None:
     with pytest.raises(TypeError, match=rf"^expected an iterable of .*, got {type(bad).__name__}"):
-        getattr(stream, name)(bad)
+        getattr(framing.stream, name)(bad)
 
 
 @framings
-def test_a_single_record_or_message_is_to_be_put_in_a_list(stream: ModuleType, codec: ModuleType) -> None:
+def test_a_single_record_or_message_is_to_be_put_in_a_list(framing: Framing) -> None:
     for single in (COSTS[0], b"{}"):
         with pytest.raises(TypeError, match="put a single one in a list"):
-            stream.encode(single)
+            framing.stream.encode(single)
 
 
 @framings
 @pytest.mark.parametrize("bad", ["{}", 5, {}, None, [b"{}"], (b"{}",), datetime], ids=repr)
-def test_an_item_that_is_no_record_or_message_is_rejected(stream: ModuleType, codec: ModuleType, bad: Any) -> None:
+def test_an_item_that_is_no_record_or_message_is_rejected(framing: Framing, bad: Any) -> None:
     with pytest.raises(TypeError, match=rf"^record 2: expected a record .*, got {type(bad).__name__}$"):
-        stream.encode([COSTS[0], bad])
+        framing.stream.encode([COSTS[0], bad])
 
 
 @framings
@@ -197,48 +175,46 @@ def test_an_item_that_is_no_record_or_message_is_rejected(stream: ModuleType, co
     ],
     ids=["lone surrogate", "no offset", "object", "envelope"],
 )
-def test_an_error_of_the_codec_gets_the_records_number(
-    stream: ModuleType, codec: ModuleType, bad: Any, error: Any
-) -> None:
+def test_an_error_of_the_codec_gets_the_records_number(framing: Framing, bad: Any, error: Any) -> None:
     with pytest.raises(error) as alone:
-        codec.encode(bad)
+        framing.codec.encode(bad)
     with pytest.raises(error) as caught:
-        stream.encode([*COSTS[:2], bad])
+        framing.stream.encode([*COSTS[:2], bad])
     assert str(caught.value) == f"record 3: {alone.value}"
     text = "".join(traceback.format_exception(caught.value))
     assert text.count("Error: ") == 1
 
 
 @framings
-def test_what_the_iterable_raises_passes_through(stream: ModuleType, codec: ModuleType) -> None:
+def test_what_the_iterable_raises_passes_through(framing: Framing) -> None:
     def failing() -> Iterator[Any]:
         yield COSTS[0]
         raise TypeError("mine")  # noqa: EM101
 
     with pytest.raises(TypeError, match=r"^mine$"):
-        stream.encode(failing())
+        framing.stream.encode(failing())
 
 
 @framings
-def test_a_released_view_is_the_callers_mistake(stream: ModuleType, codec: ModuleType) -> None:
+def test_a_released_view_is_the_callers_mistake(framing: Framing) -> None:
     view = memoryview(b"{}")
     view.release()
     for items in ([view], [COSTS[0], view]):
         with pytest.raises(ValueError, match="released"):
-            stream.encode(items)
+            framing.stream.encode(items)
 
 
 @text_framings
 @pytest.mark.parametrize("blank", [b"", b" ", b"\t\r", b"\n", b" \r\n "])
-def test_a_blank_message_is_an_encode_error(stream: ModuleType, blank: bytes) -> None:
+def test_a_blank_message_is_an_encode_error(framing: Framing, blank: bytes) -> None:
     for message in (blank, memoryview(blank)):
         with pytest.raises(EncodeError, match=r"^record 2: a blank message is no record$"):
-            stream.encode([b"{}", message])
+            framing.stream.encode([b"{}", message])
 
 
 @text_framings
-def test_a_message_of_other_space_is_written(stream: ModuleType) -> None:
-    assert stream.encode([b"\x0b", b"{}"]) == framed(stream, b"\x0b", b"{}")
+def test_a_message_of_other_space_is_written(framing: Framing) -> None:
+    assert framing.stream.encode([b"\x0b", b"{}"]) == framing.framed(b"\x0b", b"{}")
 
 
 # Line breaks
@@ -247,17 +223,17 @@ def test_a_message_of_other_space_is_written(stream: ModuleType) -> None:
 @text_framings
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, msgspec.Raw])
-def test_a_message_spread_over_lines_reads_back_the_same(stream: ModuleType, end: bytes, kind: Any) -> None:
+def test_a_message_spread_over_lines_reads_back_the_same(framing: Framing, end: bytes, kind: Any) -> None:
     message = b'{%b  "cost": 1.00,%b"cost": 2,%b"a": "\\n"}%b' % (end, end, end, end)
-    (back,) = read(stream, stream.encode([kind(message)]))
+    (back,) = read(framing, framing.stream.encode([kind(message)]))
     assert b"".join(back.split()) == b"".join(message.split())
 
 
 @text_framings
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
-def test_a_record_that_holds_a_view_with_line_breaks_is_still_one(stream: ModuleType, end: bytes) -> None:
+def test_a_record_that_holds_a_view_with_line_breaks_is_still_one(framing: Framing, end: bytes) -> None:
     record = ChatCompletionResponse(choices=[{"a": msgspec.Raw(b"[" + end + b"1]")}])
-    back = read(stream, stream.encode([COSTS[0], record, COSTS[1]]), ChatCompletionResponse)
+    back = read(framing, framing.stream.encode([COSTS[0], record, COSTS[1]]), ChatCompletionResponse)
     assert back == [COSTS[0], ChatCompletionResponse(choices=[{"a": [1]}]), COSTS[1]]
 
 
@@ -320,17 +296,7 @@ def test_only_white_space_between_tokens_changes_when_a_message_is_put_on_one_li
 def test_an_event_reads_back_as_its_message(messages: list[list[bytes]]) -> None:
     whole = [message for parts in messages if (message := b"".join(parts)).strip() not in (b"", b"[DONE]")]
     expected = [re.sub(rb"\r\n?", b"\n", message) for message in whole]
-    assert read(sse, sse.encode(whole)) == expected
-
-
-@given(parts=st.lists(st.sampled_from([b"{", b"}", b"data:", b"data: ", b"\r", b"\n", b"\xff", b"x", b" "])))
-def test_what_was_read_as_bytes_can_be_framed_again(parts: list[bytes]) -> None:
-    for stream, end in ((ndjson, b""), (sse, b"\n\ndata: [DONE]\n\n")):
-        messages = stream.StreamDecoder(bytes, on_error=bool).feed(b"".join(parts) + end)
-        # The reader takes one "\r" off a line's end.
-        assert read(stream, stream.encode(messages)) == [
-            message.removesuffix(b"\r") if stream is ndjson else message for message in messages
-        ]
+    assert read(EVENTS, sse.encode(whole)) == expected
 
 
 @pytest.mark.parametrize("done", [b"[DONE]", b" [DONE]\t", b"[DONE]\n", b"\r\n[DONE]"])
@@ -379,12 +345,12 @@ async def collected(chunks: AsyncIterator[bytes], seen: list[bytes]) -> None:
         seen.append(chunk)
 
 
-def written(stream: ModuleType, items: Iterable[Any], seen: list[bytes]) -> None:
-    seen.extend(stream.iter_encode(items))
+def written(framing: Framing, items: Iterable[Any], seen: list[bytes]) -> None:
+    seen.extend(framing.stream.iter_encode(items))
 
 
-def awritten(stream: ModuleType, items: Iterable[Any], seen: list[bytes]) -> None:
-    asyncio.run(collected(stream.aiter_encode(each(items)), seen))
+def awritten(framing: Framing, items: Iterable[Any], seen: list[bytes]) -> None:
+    asyncio.run(collected(framing.stream.aiter_encode(each(items)), seen))
 
 
 both = pytest.mark.parametrize("write", [written, awritten], ids=["iter_encode", "aiter_encode"])
@@ -392,21 +358,21 @@ both = pytest.mark.parametrize("write", [written, awritten], ids=["iter_encode",
 
 @framings
 @both
-def test_each_item_is_one_chunk_and_the_end_follows(stream: ModuleType, codec: ModuleType, write: Any) -> None:
+def test_each_item_is_one_chunk_and_the_end_follows(framing: Framing, write: Any) -> None:
     seen: list[bytes] = []
-    message = codec.encode(COSTS[1])
-    write(stream, [COSTS[0], message, [COSTS[2], msgspec.Raw(message)], bytearray(message)], seen)
+    message = framing.codec.encode(COSTS[1])
+    write(framing, [COSTS[0], message, [COSTS[2], msgspec.Raw(message)], bytearray(message)], seen)
     chunks = [[COSTS[0]], [message], [COSTS[2], message], [message]]
-    assert seen == [*map(stream.encode, chunks), *filter(None, [stream.END])]
+    assert seen == [*map(framing.stream.encode, chunks), *filter(None, [framing.stream.END])]
 
 
 @framings
 @both
 @pytest.mark.parametrize("items", [[], [[]], [[], []]])
-def test_an_item_that_holds_nothing_is_no_chunk(stream: ModuleType, codec: ModuleType, write: Any, items: Any) -> None:
+def test_an_item_that_holds_nothing_is_no_chunk(framing: Framing, write: Any, items: Any) -> None:
     seen: list[bytes] = []
-    write(stream, items, seen)
-    assert b"".join(seen) == stream.END
+    write(framing, items, seen)
+    assert b"".join(seen) == framing.stream.END
     assert all(seen)
 
 
@@ -414,53 +380,53 @@ def test_an_item_that_holds_nothing_is_no_chunk(stream: ModuleType, codec: Modul
 @both
 @pytest.mark.parametrize("bad", ["{}", 5, {}, None, (COSTS[0],), [[COSTS[0]]], ["{}"]], ids=repr)
 def test_an_item_of_another_type_is_rejected_with_the_number_of_its_record(
-    stream: ModuleType, codec: ModuleType, write: Any, bad: Any
+    framing: Framing, write: Any, bad: Any
 ) -> None:
     seen: list[bytes] = []
     with pytest.raises(TypeError, match=r"^record 4: expected a record"):
-        write(stream, [COSTS[0], [], COSTS[1:3], bad, COSTS[0]], seen)
-    assert seen == [stream.encode(COSTS[:1]), stream.encode(COSTS[1:3])]
+        write(framing, [COSTS[0], [], COSTS[1:3], bad, COSTS[0]], seen)
+    assert seen == [framing.stream.encode(COSTS[:1]), framing.stream.encode(COSTS[1:3])]
 
 
 @framings
 @both
-def test_records_are_numbered_through_all_items(stream: ModuleType, codec: ModuleType, write: Any) -> None:
+def test_records_are_numbered_through_all_items(framing: Framing, write: Any) -> None:
     seen: list[bytes] = []
     with pytest.raises(EncodeError, match=r"^record 6: timestamp has no offset$"):
-        write(stream, [COSTS[0], COSTS[:3], [COSTS[0], ChatCompletionResponse(timestamp=datetime(2026, 1, 1))]], seen)
+        write(framing, [COSTS[0], COSTS[:3], [COSTS[0], ChatCompletionResponse(timestamp=datetime(2026, 1, 1))]], seen)
     assert len(seen) == 2
 
 
 @framings
 @both
-def test_the_number_of_a_bad_message_counts_all_records_too(stream: ModuleType, codec: ModuleType, write: Any) -> None:
+def test_the_number_of_a_bad_message_counts_all_records_too(framing: Framing, write: Any) -> None:
     with pytest.raises(EncodeError, match=r"^record 4: an? (blank|empty) message"):
-        write(stream, [COSTS[:2], [b"1", b""]], [])
+        write(framing, [COSTS[:2], [b"1", b""]], [])
 
 
 @framings
 @both
-def test_the_end_never_follows_an_exception(stream: ModuleType, codec: ModuleType, write: Any) -> None:
+def test_the_end_never_follows_an_exception(framing: Framing, write: Any) -> None:
     def failing() -> Iterator[Any]:
         yield COSTS[0]
         raise ConnectionError
 
     seen: list[bytes] = []
     with pytest.raises(ConnectionError):
-        write(stream, failing(), seen)
-    assert seen == [stream.encode(COSTS[:1])]
+        write(framing, failing(), seen)
+    assert seen == [framing.stream.encode(COSTS[:1])]
 
 
 @framings
-def test_an_iterator_is_over_after_an_exception(stream: ModuleType, codec: ModuleType) -> None:
-    chunks = stream.iter_encode([Envelope(), COSTS[0]])
+def test_an_iterator_is_over_after_an_exception(framing: Framing) -> None:
+    chunks = framing.stream.iter_encode([Envelope(), COSTS[0]])
     with pytest.raises(TypeError):
         next(chunks)
     assert list(chunks) == []
 
 
 @framings
-def test_a_chunk_comes_before_the_next_item_is_asked_for(stream: ModuleType, codec: ModuleType) -> None:
+def test_a_chunk_comes_before_the_next_item_is_asked_for(framing: Framing) -> None:
     asked: list[int] = []
 
     def source() -> Iterator[Any]:
@@ -468,14 +434,14 @@ def test_a_chunk_comes_before_the_next_item_is_asked_for(stream: ModuleType, cod
             asked.append(number)
             yield record
 
-    chunks = stream.iter_encode(source())
+    chunks = framing.stream.iter_encode(source())
     for number, record in enumerate(COSTS):
-        assert next(chunks) == stream.encode([record])
+        assert next(chunks) == framing.stream.encode([record])
         assert asked == [*range(number + 1)]
 
 
 @framings
-def test_a_chunk_comes_while_the_next_item_is_waited_for(stream: ModuleType, codec: ModuleType) -> None:
+def test_a_chunk_comes_while_the_next_item_is_waited_for(framing: Framing) -> None:
     async def main() -> None:
         items: asyncio.Queue[Any] = asyncio.Queue()
 
@@ -483,18 +449,18 @@ def test_a_chunk_comes_while_the_next_item_is_waited_for(stream: ModuleType, cod
             while (item := await items.get()) is not None:
                 yield item
 
-        chunks = stream.aiter_encode(source())
+        chunks = framing.stream.aiter_encode(source())
         for record in COSTS:
             items.put_nowait(record)
-            assert await chunks.__anext__() == stream.encode([record])
+            assert await chunks.__anext__() == framing.stream.encode([record])
         items.put_nowait(None)
-        assert [chunk async for chunk in chunks] == [stream.END] * bool(stream.END)
+        assert [chunk async for chunk in chunks] == [framing.stream.END] * bool(framing.stream.END)
 
     asyncio.run(main())
 
 
 @framings
-def test_a_list_may_be_used_again_once_its_chunk_came(stream: ModuleType, codec: ModuleType) -> None:
+def test_a_list_may_be_used_again_once_its_chunk_came(framing: Framing) -> None:
     batch: list[Any] = []
 
     def source() -> Iterator[list[Any]]:
@@ -504,27 +470,27 @@ def test_a_list_may_be_used_again_once_its_chunk_came(stream: ModuleType, codec:
 
     seen: list[bytes] = []
     with pytest.raises(TypeError, match=r"^record 6: "):
-        for chunk in stream.iter_encode(source()):
+        for chunk in framing.stream.iter_encode(source()):
             seen.append(chunk)
             batch.clear()
-    assert seen == [stream.encode([record]) for record in COSTS]
+    assert seen == [framing.stream.encode([record]) for record in COSTS]
 
 
 @framings
 @pytest.mark.parametrize(
     "bad", [COSTS, b"{}", "{}", {}, COSTS[0], None, iter(COSTS)], ids=lambda bad: type(bad).__name__
 )
-def test_what_is_not_async_is_rejected_at_once(stream: ModuleType, codec: ModuleType, bad: Any) -> None:
+def test_what_is_not_async_is_rejected_at_once(framing: Framing, bad: Any) -> None:
     message = rf"^expected an async iterable of .*, got {type(bad).__name__}: iter_encode takes others$"
     with pytest.raises(TypeError, match=message):
-        stream.aiter_encode(bad)
+        framing.stream.aiter_encode(bad)
 
 
 @framings
 @pytest.mark.parametrize("name", ["encode", "iter_encode"])
-def test_what_is_async_is_rejected_at_once(stream: ModuleType, codec: ModuleType, name: str) -> None:
+def test_what_is_async_is_rejected_at_once(framing: Framing, name: str) -> None:
     with pytest.raises(TypeError, match=r"got async_generator: aiter_encode takes async ones$"):
-        getattr(stream, name)(each(COSTS))
+        getattr(framing.stream, name)(each(COSTS))
 
 
 class Source:
@@ -546,11 +512,11 @@ class Source:
 
 
 @framings
-def test_a_reader_that_leaves_early_closes_the_source_before_it_goes_on(stream: ModuleType, codec: ModuleType) -> None:
+def test_a_reader_that_leaves_early_closes_the_source_before_it_goes_on(framing: Framing) -> None:
     async def main() -> None:
         source = Source(*COSTS)
         records = source.records()
-        chunks = stream.aiter_encode(records)
+        chunks = framing.stream.aiter_encode(records)
         await chunks.__anext__()
         await chunks.aclose()
         assert source.closed
@@ -559,19 +525,19 @@ def test_a_reader_that_leaves_early_closes_the_source_before_it_goes_on(stream: 
 
 
 @framings
-def test_an_item_that_cannot_be_written_closes_the_source_too(stream: ModuleType, codec: ModuleType) -> None:
+def test_an_item_that_cannot_be_written_closes_the_source_too(framing: Framing) -> None:
     async def main() -> None:
         source = Source(Envelope(), *COSTS)
         records = source.records()
         with pytest.raises(TypeError):
-            await stream.aiter_encode(records).__anext__()
+            await framing.stream.aiter_encode(records).__anext__()
         assert source.closed
 
     asyncio.run(main())
 
 
 @framings
-def test_a_source_that_is_no_generator_can_be_read_on_after_an_error(stream: ModuleType, codec: ModuleType) -> None:
+def test_a_source_that_is_no_generator_can_be_read_on_after_an_error(framing: Framing) -> None:
     class Records:
         """Gives what it has, one by one."""
 
@@ -589,19 +555,19 @@ def test_a_source_that_is_no_generator_can_be_read_on_after_an_error(stream: Mod
     async def main() -> None:
         records = Records()
         with pytest.raises(TypeError):
-            await stream.aiter_encode(records).__anext__()
+            await framing.stream.aiter_encode(records).__anext__()
         seen: list[bytes] = []
-        await collected(stream.aiter_encode(records), seen)
-        assert b"".join(seen) == stream.encode(COSTS[:1]) + stream.END
+        await collected(framing.stream.aiter_encode(records), seen)
+        assert b"".join(seen) == framing.stream.encode(COSTS[:1]) + framing.stream.END
 
     asyncio.run(main())
 
 
 @framings
-def test_cancelling_reaches_the_source(stream: ModuleType, codec: ModuleType) -> None:
+def test_cancelling_reaches_the_source(framing: Framing) -> None:
     async def main() -> None:
         source = Source(COSTS[0], ...)
-        chunks = stream.aiter_encode(source.records())
+        chunks = framing.stream.aiter_encode(source.records())
         await chunks.__anext__()
         waiting = asyncio.ensure_future(chunks.__anext__())
         await asyncio.sleep(0)
@@ -615,12 +581,12 @@ def test_cancelling_reaches_the_source(stream: ModuleType, codec: ModuleType) ->
 
 
 @framings
-def test_what_one_framing_read_in_batches_another_writes(stream: ModuleType, codec: ModuleType) -> None:
+def test_what_one_framing_read_in_batches_another_writes(framing: Framing) -> None:
     many = [COSTS[:2], COSTS[2:]]
-    chunks = [stream.encode(batch) for batch in many] + [stream.END] * bool(stream.END)
-    decoder = stream.StreamDecoder(msgspec.Raw)
+    chunks = [framing.stream.encode(batch) for batch in many] + [framing.stream.END] * bool(framing.stream.END)
+    decoder = framing.stream.StreamDecoder(msgspec.Raw)
     batches = [records for chunk in chunks if (records := decoder.feed(chunk))]
-    assert [*stream.iter_encode(batches)] == chunks
+    assert [*framing.stream.iter_encode(batches)] == chunks
 
 
 def test_types() -> None:
