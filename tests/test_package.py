@@ -6,17 +6,11 @@ import importlib.metadata
 import importlib.resources
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import chatcodec
 from chatcodec import ChatCompletionResponse, Framing, frames, ndjson, sse
-
-if TYPE_CHECKING:
-    from types import ModuleType
-
-FRAMINGS: list[Any] = [ndjson, frames, sse]
 
 
 def run(code: str) -> str:
@@ -71,12 +65,6 @@ def test_it_is_typed() -> None:
 
 def test_completion_offers_public_names_alone() -> None:
     assert [name for name in dir(chatcodec) if name.startswith("_")] == ["__version__"]
-
-
-@pytest.mark.parametrize("framing", FRAMINGS)
-def test_a_framing_has_every_name_of_the_protocol(framing: ModuleType) -> None:
-    names = {name for name in vars(Framing) if not name.startswith("_")}
-    assert names <= set(framing.__all__)
 
 
 def test_the_stream_modules_are_framings_to_type_checkers() -> None:
