@@ -168,16 +168,13 @@ class StreamDecoder(Generic[T]):
         else:
             self._buffer = self._buffer[pos:]
 
-    def _grow(self) -> None:
-        self._run_bytes = min(2 * self._run_bytes, self._most_run_bytes)
-
     def _pass(self, records: int, pos: int, stop: int) -> bool:
-        """Go to `pos`, past so many records; return whether more is buffered than the run that ended at `stop`."""
+        """Go to `pos`, past so many records; return whether what is buffered fills the run, which ends at `stop`."""
         self._index += records
         self._pos = pos
-        if len(self._buffer) <= stop:
+        if len(self._buffer) < stop:
             return False
-        self._grow()
+        self._run_bytes = min(2 * self._run_bytes, self._most_run_bytes)
         return True
 
     def _stop(self, records: int, pos: int) -> None:

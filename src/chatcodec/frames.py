@@ -89,7 +89,8 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
             return False
         if type(buffer) is bytearray:
             return self._take_frame()  # a long frame came in parts
-        run = buffer[start : start + self._run_bytes]
+        stop = start + self._run_bytes
+        run = buffer[start:stop]
         size = len(run)
         messages: list[Any] = []
         # The 4 is the size of a header, and not a name: a look-up for every frame would cost 2 %.
@@ -99,7 +100,7 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
             begin = end + 4
             end = begin + _unpack(run, end)[0] if begin <= size else begin
         if not messages:
-            self._grow()
+            self._pass(0, start, stop)
             return self._take_frame()
         size = len(messages)
         if self._decode is bytes and not all(messages):
@@ -108,7 +109,7 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
         if count < size:
             self._stop(count, start + 4 * count + sum(map(len, messages[:count])))
             return self._take_frame(failure)
-        more = self._pass(count, start + begin - 4, start + self._run_bytes)
+        more = self._pass(count, start + begin - 4, stop)
         if end - begin > self._limit:
             return self._take_frame()
         self._wanted = 4 + end - begin

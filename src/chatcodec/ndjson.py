@@ -81,10 +81,7 @@ class StreamDecoder(_decoder.TextDecoder[T]):
         stop = start + self._run_bytes
         end = buffer.rfind(b"\n", self._searched, stop) + 1
         if end <= start:
-            if len(buffer) < stop:
-                return False
-            self._grow()
-            return self._take_line()
+            return self._pass(0, start, stop) and self._take_line()
         file = BytesIO(buffer[start:end])
         if self._decode is bytes:
             lines = [*map(bytes.removesuffix, file, repeat(b"\n"))]

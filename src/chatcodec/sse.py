@@ -118,10 +118,7 @@ class StreamDecoder(_decoder.TextDecoder[T]):
         stop = start + self._run_bytes
         end = last_end(buffer, max(start, self._searched - 1), stop)
         if not end:
-            if len(buffer) < stop:
-                return buffer[start : start + 1] in LINE_ENDS and self._take_event()
-            self._grow()
-            return self._take_event()
+            return (self._pass(0, start, stop) or buffer[start : start + 1] in LINE_ENDS) and self._take_event()
         run = bytes(buffer[start:end])
         messages, idle, whole = split(run)
         # Of another type, what is no record does not decode.
