@@ -168,28 +168,40 @@ class StreamDecoder(Generic[T]):
         else:
             self._buffer = self._buffer[pos:]
 
-    def _pass(self, records: int, pos: int, stop: int) -> bool:
-        """Go to `pos`, past so many records; return whether what is buffered fills the run, which ends at `stop`."""
+    def _pass(self, records: int, pos: int, stop: int, interrupt: BaseException | None = None) -> bool:
+        """Go to `pos`, past so many records; return whether what is buffered fills the run, which ends at `stop`.
+
+        Raises the `interrupt` of `_decode_all`, if there is one.
+        """
         self._index += records
         self._pos = pos
+        if interrupt is not None:
+            raise interrupt
         if len(self._buffer) < stop:
             return False
         self._run_bytes = min(2 * self._run_bytes, self._most_run_bytes)
         return True
 
-    def _stop(self, records: int, pos: int) -> None:
-        """Stop the fast path at the record at `pos`, which so many come before."""
+    def _stop(self, records: int, pos: int, interrupt: BaseException | None) -> None:
+        """Stop the fast path at the record at `pos`, which so many come before. Raises the `interrupt`, as `_pass`."""
         self._index += records
         self._pos = pos
+        if interrupt is not None:
+            raise interrupt
         self._run_bytes = min(_RUN_BYTES_AFTER_STOP, self._most_run_bytes)
 
     def _decode_all(self, messages: Iterable[Any]) -> tuple[int, BaseException | None]:
-        """Decode messages up to the first that fails; return how many were decoded, and what that one raised."""
+        """Decode messages up to the first that fails; return how many were decoded, and what that one raised.
+
+        If all were decoded, an error is none of theirs: it is what the handler of a signal raised, such as
+        `KeyboardInterrupt`, which comes out of a call of C code at its end.
+        """
         records = self._records
         before = len(records)
         failure = None
+        decoded = messages if self._decode is bytes else map(self._decode, messages)
         try:
-            records.extend(messages if self._decode is bytes else map(self._decode, messages))
+            records.extend(decoded)
         except BaseException as error:
             failure = detached(error)
         return len(records) - before, failure

@@ -107,9 +107,11 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
             del messages[messages.index(b"") :]  # an empty frame is no record
         count, failure = self._decode_all(messages)
         if count < size:
-            self._stop(count, start + 4 * count + sum(map(len, messages[:count])))
+            interrupt = failure if count == len(messages) else None
+            self._stop(count, start + 4 * count + sum(map(len, messages[:count])), interrupt)
             return self._take_frame(failure)
-        more = self._pass(count, start + begin - 4, stop)
+        self._wanted = 4
+        more = self._pass(count, start + begin - 4, stop, failure)
         if end - begin > self._limit:
             return self._take_frame()
         self._wanted = 4 + end - begin

@@ -89,9 +89,9 @@ class StreamDecoder(_decoder.TextDecoder[T]):
             self._records += lines if visible else _visible(lines)  # type: ignore[arg-type]
             return self._pass(len(lines), end, stop)
         count, failure = self._decode_all(file)
-        if failure is None:
-            return self._pass(count, end, stop)
-        self._stop(count, max(start, buffer.rfind(b"\n", start, start + file.tell() - 1) + 1))
+        if failure is None or count == buffer.count(b"\n", start, end):
+            return self._pass(count, end, stop, failure)
+        self._stop(count, max(start, buffer.rfind(b"\n", start, start + file.tell() - 1) + 1), None)
         return self._take_line(failure)
 
     def _take_line(self, failure: BaseException | None = None) -> bool:

@@ -122,16 +122,17 @@ class StreamDecoder(_decoder.TextDecoder[T]):
         run = bytes(buffer[start:end])
         messages, idle, whole = split(run)
         # Of another type, what is no record does not decode.
-        count, failure = self._decode_all(before_blank(messages) if self._decode is bytes else messages)
+        records = before_blank(messages) if self._decode is bytes else messages
+        count, failure = self._decode_all(records)
         if count:
             self._missing = self._after_record
         if whole and count == len(messages):
-            more = self._pass(count + len(idle), end, stop)
             self._move(end)
-            return more
+            return self._pass(count + len(idle), end, stop, failure)
+        interrupt = failure if count == len(records) else None
         for number in idle:
             count += number <= count
-        self._stop(count, start + size_of(run, count))
+        self._stop(count, start + size_of(run, count), interrupt)
         return self._take_event(failure)
 
     def _take_event(self, failure: BaseException | None = None) -> bool:
