@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import itertools
+import signal
 import sys
 import time
 import tracemalloc
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -320,3 +322,32 @@ def check_growth(make: Callable[[int], Callable[[], object]], size: int) -> None
             return
     message = f"{seconds[0]:.4f} s for {size}, {seconds[1]:.4f} s for 8 times as much"
     raise AssertionError(message)
+
+
+class Alarm(BaseException):
+    """What the handler of a signal raises, as `KeyboardInterrupt` is."""
+
+
+class AlarmError(Exception):
+    """The same, of a kind that users catch, as time limits of task queues are."""
+
+
+alarms = pytest.mark.parametrize("kind", [Alarm, AlarmError])
+
+
+@contextmanager
+def alarm(kind: type[BaseException]) -> Iterator[None]:
+    """Raise `kind` in 10 ms, in whatever runs then."""
+    if not hasattr(signal, "setitimer"):
+        pytest.skip("Windows has no timers")
+
+    def ring(*_: object) -> None:
+        raise kind
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -20,7 +20,7 @@ from typing_extensions import assert_type
 
 from chatcodec import ChatCompletionResponse, DecodeError, EncodeError, Envelope, frames, ndjson, sse
 
-from .support import COSTS, EVENTS, framings
+from .support import COSTS, EVENTS, alarm, alarms, framings
 from .support import texts as text_framings
 from .wire import records, texts
 
@@ -52,6 +52,14 @@ def named(value: Any) -> str:
 
 
 # encode
+
+
+@framings
+@alarms
+def test_what_the_handler_of_a_signal_raises_comes_out(framing: Framing, kind: type[BaseException]) -> None:
+    many = COSTS * 60_000
+    with pytest.raises(kind), alarm(kind):
+        framing.stream.encode(many)
 
 
 @framings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import signal
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +31,8 @@ from .support import (
     FRAMES,
     LINES,
     TYPES,
+    alarm,
+    alarms,
     bad,
     check_growth,
     cut,
@@ -851,29 +852,17 @@ def test_all_three_have_the_same_names_and_signatures() -> None:
             assert getattr(module, name).__doc__
 
 
-class Alarm(BaseException):
-    """What the handler of a signal raises, as `KeyboardInterrupt` is."""
-
-
-def alarm(*_: object) -> None:
-    raise Alarm
-
-
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Windows has no timers")
 @framings
-def test_what_the_handler_of_a_signal_raises_comes_out_and_nothing_is_lost(framing: Framing) -> None:
+@alarms
+def test_what_the_handler_of_a_signal_raises_comes_out_and_nothing_is_lost(
+    framing: Framing, kind: type[BaseException]
+) -> None:
     """It comes at the end of a call of C code, when all of its records are decoded."""
     count = 300_000
-    chunk = framing.encoded(COSTS[0]) * count
     decoder = framing.stream.StreamDecoder()
-    before = signal.signal(signal.SIGALRM, alarm)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.01)
-        with pytest.raises(Alarm):
-            decoder.feed(chunk)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    chunk = framing.encoded(COSTS[0]) * count
+    with pytest.raises(kind), alarm(kind):
+        decoder.feed(chunk)
     assert len(decoder.feed(b"")) == count
     with pytest.raises(RecordError) as caught:
         decoder.feed(framing.bad)

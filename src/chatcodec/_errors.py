@@ -48,6 +48,15 @@ _UNWRITABLE: Table = [
     (AttributeError, EncodeError, "a field has been deleted"),
 ]
 
+# What the data can make msgspec raise. All else is for the caller, such as what the handler of a signal raises.
+READ_FAILURES: tuple[type[Exception], ...] = (
+    MsgspecError,
+    TypeError,
+    BufferError,
+    *(kind for kind, _, _ in _UNREADABLE),
+)
+WRITE_FAILURES: tuple[type[Exception], ...] = (MsgspecError, TypeError, *(kind for kind, _, _ in _UNWRITABLE))
+
 
 class RecordError(DecodeError):
     r"""A bad record in a stream. The records decoded before it are in `records`; the stream continues after it.

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 from msgspec import UNSET, DecodeError, Raw, structs
 
-from ._errors import DATA_BYTES, RecordError, contiguous, raise_encode_error, rejection, unsupported
+from ._errors import DATA_BYTES, READ_FAILURES, RecordError, contiguous, raise_encode_error, rejection, unsupported
 from ._record import ChatCompletionResponse, Envelope, writable_time
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Format:
                 # Long JSON would be scanned twice.
                 if len(message) >= long or probe(message) != nothing:
                     return None
-            except Exception:
+            except READ_FAILURES:
                 return None
             return append(message, tail, count)
 
@@ -127,9 +127,7 @@ class Format:
         A bad message raises `RecordError`, or is given to `on_error` and left out. That a key is not UTF-8 shows only
         where it has to be read, which depends on the messages before it.
         """
-        if not isinstance(messages, list) and isinstance(messages, _ONE_MESSAGE):
-            text = "`messages` is one message: pass an iterable of messages"
-            raise TypeError(text)
+        _check_many(messages)
         values: dict[str, Any] = {}
         appended = None
         try:
@@ -154,6 +152,8 @@ class Format:
                     envelope = read(buf)
                 else:
                     appended = None  # the messages after it are likely to be like it
+                    if isinstance(buf, str):
+                        _reject_text()
                     fields = decode_fields(buf)
                     envelope = read(buf) if len(fields.get("choices", b"")) < long else self.envelope(fields)
             except Exception as error:
@@ -240,13 +240,27 @@ def _checked(name: str, value: Any) -> Any:
     if name == "timestamp":
         return writable_time(value)
     try:
-        msgspec.convert(value, _TYPES[name])
+        converted = msgspec.convert(value, _TYPES[name])
     except Exception as error:  # SystemError too, for an integer beyond a float, up to msgspec 0.21
         reason = str(error) if isinstance(error, DecodeError) else "Number out of range"
     else:
-        return value
+        if value.__class__ is int:
+            return value  # written as it is, and read as a float
+        # A subclass of str is left as it is, and is nothing that msgspec writes.
+        return str(converted) if isinstance(converted, str) else converted
     message = f"{name}: {reason}"
     raise TypeError(message)
+
+
+def _check_many(messages: object) -> None:
+    if not isinstance(messages, list) and isinstance(messages, _ONE_MESSAGE):
+        text = "`messages` is one message: pass an iterable of messages"
+        raise TypeError(text)
+
+
+def _reject_text() -> NoReturn:
+    text = "a message is bytes or another buffer, not str"
+    raise TypeError(text)
 
 
 def _record_error(failure: Exception, number: int, buf: Buffer) -> RecordError:

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import EncodeError, Raw, Struct
 
 from . import json
-from ._errors import decode_error
+from ._errors import WRITE_FAILURES, decode_error
 from ._record import UTC, ChatCompletionResponse
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def encode_plain(items: list[Any], encode: Callable[[list[Any]], R]) -> R | None
             if timestamp is not None and (timestamp.__class__ is not datetime or timestamp.tzinfo is not UTC):
                 return None
         return encode(items)
-    except Exception:
+    except WRITE_FAILURES:
         return None  # reported by the exact path, outside this `except`, so that it does not become `__context__`
 
 
