@@ -147,14 +147,21 @@ def test_on_error_takes_bad_records_and_a_cut_is_raised_after_the_good_ones(fram
 
 @framings
 @pytest.mark.parametrize("batches", [False, True])
-def test_what_on_error_raises_comes_after_the_records_before_it(framing: Framing, batches: bool) -> None:
+@pytest.mark.parametrize(
+    ("failure", "seen_as"), [(KeyboardInterrupt, KeyboardInterrupt), (StopIteration, RuntimeError)]
+)
+def test_what_on_error_raises_comes_after_the_records_before_it(
+    framing: Framing, batches: bool, failure: type[BaseException], seen_as: type[BaseException]
+) -> None:
+    """What would end the iteration as if the stream were complete is a RuntimeError, as in generators."""
+
     def fail(_: RecordError) -> None:
-        raise KeyboardInterrupt
+        raise failure
 
     whole = framing.encoded(*COSTS[:2]) + framing.bad + framing.encoded(*COSTS[2:])
     iterator = over(framing, [whole, framing.end], batches=batches, on_error=fail)
     seen: list[Any] = []
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(seen_as):
         for item in iterator:
             seen += item if batches else [item]
     for item in iterator:

@@ -465,6 +465,31 @@ def test_a_type_that_raises_in_finish_loses_no_other_record(framing: Framing, en
 
 
 @framings
+def test_a_type_that_raises_stop_iteration_loses_no_other_record(framing: Framing) -> None:
+    """It would pass for the end of the records."""
+    made: list[float] = []
+
+    class Odd(msgspec.Struct):
+        cost: float
+
+        def __post_init__(self) -> None:
+            made.append(self.cost)
+            if self.cost in {2, 5}:
+                raise StopIteration
+
+    decoder = framing.stream.StreamDecoder(Odd)
+    with pytest.raises(RuntimeError):
+        decoder.feed(framing.encoded(*COSTS))
+    with pytest.raises(RuntimeError):
+        decoder.feed(b"")
+    assert [record.cost for record in decoder.feed(b"")] == [1, 3, 4]
+    with pytest.raises(RecordError) as caught:
+        decoder.feed(framing.bad)
+    assert caught.value.index == len(COSTS) + 1
+    assert made == [1, 2, 3, 4, 5]
+
+
+@framings
 def test_a_good_record_beside_a_bad_one_is_decoded_once(framing: Framing) -> None:
     made: list[float | None] = []
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
-import msgspec
 from msgspec import Raw
 
 from ._errors import DATA_BYTES, RecordError, StreamError, contiguous, detached, rejection
@@ -43,7 +42,6 @@ _RUN_BYTES_AFTER_STOP = 1024
 _SHORT = 4096
 
 _STREAM_ERRORS = ("incomplete", "upstream")
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class StreamDecoder(Generic[T]):
@@ -74,6 +72,8 @@ class StreamDecoder(Generic[T]):
         self._on_error = on_error
         # bytes() returns exact bytes as they are, without a copy.
         self._decode: Callable[[bytes], Any] = bytes if type is bytes else self._format.Decoder(type).decode
+        if hasattr(type, "__post_init__"):
+            self._decode = _never_stopping(self._decode)
         self._reset()
 
     def _reset(self) -> None:
@@ -264,35 +264,17 @@ class StreamDecoder(Generic[T]):
         def _end_record(self, start: int) -> None: ...
 
 
-class TextDecoder(StreamDecoder[T]):
-    """What lines and events share: JSON in text, which may start with a byte order mark."""
+def _never_stopping(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Return `decode`, whose StopIteration would pass for the end of the records (PEP 479 has it so in generators)."""
 
-    _overhead = 1
-    _format = msgspec.json
+    def decoded(message: bytes) -> Any:
+        try:
+            return decode(message)
+        except StopIteration as error:
+            text = "the type's __post_init__ raised StopIteration"
+            raise RuntimeError(text) from error
 
-    def _pass_byte_order_mark(self) -> None:
-        if self._offset == self._pos == 0 and self._buffer.startswith(_BYTE_ORDER_MARK):
-            self._pos = len(_BYTE_ORDER_MARK)
-
-    def _end_record(self, start: int) -> None:
-        self._take(start, bytes(self._buffer[start:]), cut=True)
-
-    def _is_long(self, end: int) -> bool:
-        """Whether the record from `_pos` to `end`, or further, is too long; if so, report it."""
-        start = self._pos
-        if end - start <= self._limit:
-            return False
-        if self._offset == start == 0 and _BYTE_ORDER_MARK.startswith(self._buffer):
-            return False  # two bytes of the mark, and a limit of one
-        reason = f"longer than the limit of {self._limit} bytes"
-        self._report_long(reason, bytes(self._buffer[start : start + DATA_BYTES]))
-        return True
-
-    if TYPE_CHECKING:
-        # Decode, report or skip the record at `start`. A `failure` is what decoding it has raised before.
-        def _take(
-            self, start: int, text: bytes, failure: BaseException | None = None, *, cut: bool = False
-        ) -> None: ...
+    return decoded
 
 
 def next_index(decoder: StreamDecoder[Any]) -> int:

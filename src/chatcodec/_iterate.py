@@ -139,6 +139,9 @@ class _Feeder(Generic[T]):
             self._error = error
             if not isinstance(error, RecordError):
                 self._due = True
+                if isinstance(error, (StopIteration, StopAsyncIteration)):
+                    self._error = RuntimeError("on_error raised what ends an iterator")  # as in generators: PEP 479
+                    self._error.__cause__ = error
                 return self._decoder._take_records()  # pyright: ignore[reportPrivateUsage]  # the decoder's other half
             self._due = not self._ended  # with this error the stream is finished
             found, error.records = error.records, []

@@ -13,7 +13,7 @@ from io import BytesIO
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
-from . import _decoder, _iterate
+from . import _iterate, _text
 from ._decoder import T
 from ._patch import JSON, on_one_line
 from ._record import ChatCompletionResponse, Envelope
@@ -48,7 +48,7 @@ __all__ = [
 _VISIBLE = b"!"
 
 
-class StreamDecoder(_decoder.TextDecoder[T]):
+class StreamDecoder(_text.TextDecoder[T]):
     r"""Decode a stream of JSON lines, from chunks of any size.
 
     Args:

@@ -1,0 +1,43 @@
+"""Streams of JSON in text: what the decoders of lines and of events share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ._decoder import StreamDecoder, T
+from ._errors import DATA_BYTES
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class TextDecoder(StreamDecoder[T]):
+    """A decoder of JSON in text, which may start with a byte order mark."""
+
+    _overhead = 1
+    _format = msgspec.json
+
+    def _pass_byte_order_mark(self) -> None:
+        if self._offset == self._pos == 0 and self._buffer.startswith(_BYTE_ORDER_MARK):
+            self._pos = len(_BYTE_ORDER_MARK)
+
+    def _end_record(self, start: int) -> None:
+        self._take(start, bytes(self._buffer[start:]), cut=True)
+
+    def _is_long(self, end: int) -> bool:
+        """Whether the record from `_pos` to `end`, or further, is too long; if so, report it."""
+        start = self._pos
+        if end - start <= self._limit:
+            return False
+        if self._offset == start == 0 and _BYTE_ORDER_MARK.startswith(self._buffer):
+            return False  # two bytes of the mark, and a limit of one
+        reason = f"longer than the limit of {self._limit} bytes"
+        self._report_long(reason, bytes(self._buffer[start : start + DATA_BYTES]))
+        return True
+
+    if TYPE_CHECKING:
+        # Decode, report or skip the record at `start`. A `failure` is what decoding it has raised before.
+        def _take(
+            self, start: int, text: bytes, failure: BaseException | None = None, *, cut: bool = False
+        ) -> None: ...
