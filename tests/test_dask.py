@@ -268,9 +268,11 @@ def test_stats_count_the_errors_of_providers_apart(tmp_path: Path) -> None:
         b'{"error":null,"cost":2}',
         b'{"error":"overloaded","cost":5}',
         b'{"error":{"code":1},"cost":"x"}',
+        b'{"error":"\xff"}',
+        b'{"error":"x","error":null}',
     )
     report = chatcodec_dask.stats(str(path)).compute(scheduler="sync")
-    assert (report.records, report.errors, report.bad, report.cost.total) == (2, 2, 1, 3.5)
+    assert (report.records, report.errors, report.bad, report.cost.total) == (3, 3, 1, 3.5)
 
 
 def test_a_last_line_needs_no_end(tmp_path: Path) -> None:
@@ -293,6 +295,15 @@ def test_a_last_line_that_is_cut_breaks_off_reading_and_counts_as_bad(tmp_path: 
     assert error.records == []
     report = chatcodec_dask.stats(str(path), 28).compute(scheduler=scheduler)
     assert (report.records, report.bad) == (1, 2)
+
+
+@pytest.mark.parametrize("suffix", COMPRESS)
+def test_a_rotated_log_may_be_compressed(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.ndjson.{suffix}.1"
+    path.write_bytes(COMPRESS[suffix](GOOD + b"\n"))
+    assert chatcodec_dask.stats(str(path), None).compute(scheduler="sync").records == 1
+    with pytest.raises(ValueError, match="blocksize=None"):
+        chatcodec_dask.read_ndjson(str(path))
 
 
 @pytest.mark.usefixtures("client")
@@ -387,10 +398,11 @@ def test_a_damaged_file_is_named(tmp_path: Path, suffix: str, garbage: str) -> N
 
 
 def test_a_file_that_has_become_shorter_is_an_error(mixed: str) -> None:
-    report = chatcodec_dask.stats(mixed, "1 kB")
+    reports = [chatcodec_dask.stats(mixed, blocksize) for blocksize in ("1 kB", None)]
     os.truncate(mixed, 2000)
-    with pytest.raises(OSError, match=f"^{mixed} has become shorter"):
-        report.compute(scheduler="sync")
+    for report in reports:
+        with pytest.raises(OSError, match=f"^{mixed} has become shorter"):
+            report.compute(scheduler="sync")
 
 
 def test_a_last_line_that_has_become_longer_is_whole(tmp_path: Path) -> None:

@@ -3,14 +3,14 @@
 A partition is the lines that begin in a range of a file's bytes, so that each line is in exactly one. Dask's own reader
 makes such partitions too, but does not say where in its file one begins, which errors have to.
 
-Whether failed requests are retried depends on the file system. ``s3fs`` retries them up to five times, after a lost
-connection or a status of 500 and above;
+Whether failed requests are sent again depends on the file system. ``s3fs`` tries up to five times;
 ``storage_options={"config_kwargs": {"retries": {"mode": "standard", "max_attempts": 10}}}`` makes it ten. Where one
 does not, ``compute(retries=3)`` has the cluster read a partition again after any exception.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from functools import partial
 from importlib import import_module
@@ -116,11 +116,12 @@ class _Cut(Exception):  # noqa: N818  # it never leaves this module
 
 
 class _Part(Struct, frozen=True):
-    """The lines of a file that begin at `start` or later, and before `stop`; all its lines without a `stop`."""
+    """The lines of a file, of `size` bytes if that is known, that begin at `start` or later, and before any `stop`."""
 
     fs: Any
     path: str
     url: str
+    size: int | None
     start: int
     stop: int | None
 
@@ -168,6 +169,11 @@ class _Part(Struct, frozen=True):
             raise OSError(message) from error
         if _compression(self.path) and not file.tell():
             raise _Cut(line, offset)  # no compressed file is empty, though gzip accepts one
+        if not _compression(self.path) and offset < (self.size or 0):
+            raise self._shorter(self.size)
+
+    def _shorter(self, size: int | None) -> OSError:
+        return OSError(f"{self.url} has become shorter than {size} bytes")
 
     def _block(self, file: BinaryIO, stop: int) -> tuple[int, Iterator[bytes]]:
         """Return the lines after the newline that precedes the first, with that newline, and where it is."""
@@ -176,8 +182,7 @@ class _Part(Struct, frozen=True):
         file.seek(begin)
         block = file.read(stop - begin)
         if len(block) < stop - begin:
-            message = f"{self.url} has become shorter than {stop} bytes"
-            raise OSError(message)
+            raise self._shorter(stop)
         skipped = block.find(b"\n") if lead else 0
         if skipped < 0:
             return stop, iter(())
@@ -195,6 +200,7 @@ def _whole_lines(block: bytes, first: int, file: BinaryIO) -> Iterator[bytes]:
 
 
 def _compression(path: str) -> str | None:
+    path = re.sub(r"\.\d+\Z", "", path)  # of a rotated log
     # fsspec knows Zstandard only where it has found a library for it, which may be one that accepts a cut file.
     return "zstd" if path.lower().endswith(".zst") else infer_compression(path)
 
@@ -216,7 +222,7 @@ def _parts(
         message = "no path or URL is given"
         raise ValueError(message)
     return [
-        _Part(fs, path, url, start, stop)
+        _Part(fs, path, url, size, start, stop)
         for pattern in patterns
         for fs, path, url, size in _files(fspath(pattern), storage_options or {})
         for start, stop in _ranges(path, size, length)
