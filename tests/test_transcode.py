@@ -81,9 +81,16 @@ def test_known_fields_are_checked(codec: Any, transcode: Any, fields: Any) -> No
         transcode(codec.encode(fields))
 
 
+@pytest.mark.parametrize("digits", [20, 400, 5000])
+def test_an_integer_beyond_64_bits_cannot_be_held(digits: int) -> None:
+    with pytest.raises(EncodeError):
+        json_to_msgpack(b'{"x":%b}' % (b"9" * digits))
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [
+        (b"\x81\x80\x01", "a value or key is of a kind that the format cannot hold"),
         (b"\x81\xc0\x01", "a value or key is of a kind that the format cannot hold"),
         (b"\xd4\x05a", "JSON cannot hold a MessagePack extension"),
     ],

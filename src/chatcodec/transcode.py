@@ -14,13 +14,18 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
+from . import json, msgpack
 from ._errors import raise_decode_error, raise_encode_error, unsupported
 from ._record import ChatCompletionResponse
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from typing_extensions import Buffer
 
 __all__ = ["json_to_msgpack", "msgpack_to_json"]
+
+_NOT_HELD = "a value or key is of a kind that the format cannot hold"
 
 _decode_json = msgspec.json.Decoder().decode
 _decode_msgpack = msgspec.msgpack.Decoder().decode
@@ -48,7 +53,7 @@ def json_to_msgpack(buf: Buffer) -> bytes:
         fields = _decode_json(buf)
         timestamp = msgspec.convert(fields, ChatCompletionResponse).timestamp
     except Exception as error:
-        raise_decode_error(error, buf)
+        _raise_not_decoded(error, json.decode, buf)
     if timestamp is not None:
         fields["timestamp"] = timestamp
     try:
@@ -77,17 +82,24 @@ def msgpack_to_json(buf: Buffer) -> bytes:
         fields = _decode_msgpack(buf)
         msgspec.convert(fields, ChatCompletionResponse)
     except Exception as error:
-        raise_decode_error(error, buf)
+        _raise_not_decoded(error, msgpack.decode, buf)
     try:
         return _encode_json(fields)
     except Exception as error:
         _raise_not_held(error)
 
 
+def _raise_not_decoded(error: Exception, decode: Callable[[Buffer], object], buf: Buffer) -> NoReturn:
+    """Raise what is wrong with the record in `buf`, or that a field unknown to it is what cannot be converted."""
+    if isinstance(error, msgspec.ValidationError) or "hashable" in str(error):
+        decode(buf)
+        raise msgspec.EncodeError(_NOT_HELD) from None
+    raise_decode_error(error, buf)
+
+
 def _raise_not_held(error: Exception) -> NoReturn:
     """Raise `error` as an `EncodeError`."""
     if isinstance(error, TypeError):
         # What came off the wire has an encoding in its own format, so the other one is what cannot hold it.
-        message = "a value or key is of a kind that the format cannot hold"
-        raise msgspec.EncodeError(message) from None
+        raise msgspec.EncodeError(_NOT_HELD) from None
     raise_encode_error(error)
