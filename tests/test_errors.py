@@ -139,6 +139,13 @@ def test_what_the_users_own_code_raises_comes_out_as_it_was_with_its_cause(error
             assert error.__cause__ is cause
 
 
+def test_text_that_is_cut_is_a_decode_error_as_its_bytes_are() -> None:
+    for text in ('{"co', '{"sessionId":"\\ud83d'):
+        with pytest.raises(DecodeError) as caught:
+            chatcodec.json.decode(text)  # type: ignore[arg-type]  # which msgspec reads too
+        assert "truncated" in str(caught.value)
+
+
 def test_a_map_that_is_a_key_is_a_decode_error() -> None:
     for message in (b"\x81\xa7choices\x91\x81\xa1a\x81\x80\x02", b"\x81\xa7choices\x91\x81\x80\x02"):
         with pytest.raises(DecodeError):
