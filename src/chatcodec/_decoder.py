@@ -184,10 +184,7 @@ class StreamDecoder(Generic[T]):
 
     def _stop(self, records: int, pos: int, interrupt: BaseException | None) -> None:
         """Stop the fast path at the record at `pos`, which so many come before. Raises the `interrupt`, as `_pass`."""
-        self._index += records
-        self._pos = pos
-        if interrupt is not None:
-            raise interrupt
+        self._pass(records, pos, sys.maxsize, interrupt)
         self._run_bytes = min(_RUN_BYTES_AFTER_STOP, self._most_run_bytes)
 
     def _decode_all(self, messages: Iterable[Any]) -> tuple[int, BaseException | None]:
