@@ -140,7 +140,7 @@ class _Feeder(Generic[T]):
             if not isinstance(error, RecordError):
                 self._due = True
                 if isinstance(error, (StopIteration, StopAsyncIteration)):
-                    self._error = RuntimeError("on_error raised what ends an iterator")  # as in generators: PEP 479
+                    self._error = RuntimeError(f"a callback raised {type(error).__name__}")  # as in generators: PEP 479
                     self._error.__cause__ = error
                 return self._decoder._take_records()  # pyright: ignore[reportPrivateUsage]  # the decoder's other half
             self._due = not self._ended  # with this error the stream is finished
