@@ -83,13 +83,12 @@ class Format:
         self.decode_fields: Callable[[Buffer], dict[str, Any]] = decoder(dict[str, Raw]).decode
 
     def envelope(self, fields: dict[str, Any]) -> Any:
-        """Return what the codec's `peek` returns for a message with these `fields`, without scanning the long ones."""
-        short = fields.copy()
-        choices = short.pop("choices")
-        error = short.pop("error", Raw())
-        envelope = self.peek(self._encode(short))
-        envelope.choices = choices
-        envelope.error = error
+        """Return what the codec's `peek` returns for a message with these `fields`, without scanning its choices."""
+        choices, fields["choices"] = fields["choices"], None
+        envelope = self.peek(self._encode(fields))
+        envelope.choices = fields["choices"] = choices
+        if "error" in fields:
+            envelope.error = fields["error"]  # a view of what was received
         return envelope
 
     def _make_probe(self, names: tuple[str, ...]) -> tuple[Callable[[Buffer], Any], Any]:
