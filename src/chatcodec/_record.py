@@ -6,7 +6,7 @@ from typing import Annotated, Any, cast
 from msgspec import EncodeError, Meta, Raw, Struct, structs
 
 # Absent, and null in JSON and in MessagePack.
-_ABSENT_OR_NULL = (b"", b"null", b"\xc0")
+ABSENT_OR_NULL = (b"", b"null", b"\xc0")
 
 # The only class of times that msgspec writes. In a tuple, because freezegun replaces the name `datetime` in modules.
 DATETIME = (datetime,)
@@ -84,7 +84,7 @@ class Envelope(Struct, rename="camel", kw_only=True, omit_defaults=True, gc=Fals
     @property
     def failed(self) -> bool:
         """Whether the message has a top-level ``error`` that is not null."""
-        return bytes(self.error) not in _ABSENT_OR_NULL
+        return bytes(self.error) not in ABSENT_OR_NULL
 
 
 def writable(response: Struct) -> Struct:

@@ -116,7 +116,7 @@ class _Cut(Exception):  # noqa: N818  # it never leaves this module
 
 
 class _Part(Struct, frozen=True):
-    """The lines of a file, of `size` bytes if that is known, that begin at `start` or later, and before any `stop`."""
+    """The lines of a text, of `size` bytes if that is known, that begin at `start` or later, and before any `stop`."""
 
     fs: Any
     path: str
@@ -169,7 +169,7 @@ class _Part(Struct, frozen=True):
             raise OSError(message) from error
         if _compression(self.path) and not file.tell():
             raise _Cut(line, offset)  # no compressed file is empty, though gzip accepts one
-        if not _compression(self.path) and offset < (self.size or 0):
+        if offset < (self.size or 0):
             raise self._shorter(self.size)
 
     def _shorter(self, size: int | None) -> OSError:
@@ -222,7 +222,7 @@ def _parts(
         message = "no path or URL is given"
         raise ValueError(message)
     return [
-        _Part(fs, path, url, size, start, stop)
+        _Part(fs, path, url, None if _compression(path) else size, start, stop)
         for pattern in patterns
         for fs, path, url, size in _files(fspath(pattern), storage_options or {})
         for start, stop in _ranges(path, size, length)

@@ -110,12 +110,10 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
             interrupt = failure if count == len(messages) else None
             self._stop(count, start + 4 * count + sum(map(len, messages[:count])), interrupt)
             return self._take_frame(failure)
-        self._wanted = 4
+        is_long = end - begin > self._limit  # and is reported from its header
+        self._wanted = 4 if is_long else 4 + end - begin
         more = self._pass(count, start + begin - 4, stop, failure)
-        if end - begin > self._limit:
-            return self._take_frame()
-        self._wanted = 4 + end - begin
-        return more
+        return self._take_frame() if is_long else more
 
     def _take_frame(self, failure: BaseException | None = None) -> bool:
         """Decode, report or skip the frame at `_pos`; return False if it is incomplete."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import UNSET, Raw, UnsetType
 
-from chatcodec._record import ChatCompletionResponse
+from chatcodec._record import ABSENT_OR_NULL, ChatCompletionResponse
 
 
 class Logged(ChatCompletionResponse):
@@ -16,4 +16,4 @@ class Logged(ChatCompletionResponse):
     @property
     def failed(self) -> bool:
         """Whether there is an ``error`` that is not null."""
-        return self.error is not UNSET and bytes(self.error) not in (b"null", b"\xc0")
+        return self.error is not UNSET and bytes(self.error) not in ABSENT_OR_NULL

@@ -16,7 +16,7 @@ import msgspec
 from chatcodec._decoder import MAX_RECORD_BYTES
 
 from . import _jobs, _records
-from ._files import SIGNALS, Source, destination, discard_unfinished, drop, failing
+from ._files import SIGNALS, Source, destination, discard_unfinished, drop, dropping, failing
 from ._formats import FORMATS, Failure, file_named
 from ._report import progress_bar
 
@@ -240,11 +240,9 @@ def _print(line: str) -> None:
 
 def _complain(line: str) -> None:
     """Print `line` on standard error, if that can be written to: if not, the status still says what happened."""
-    try:
+    with dropping(sys.stderr):
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
-    except OSError:
-        drop(sys.stderr)
 
 
 def _line(segment: Segment, bad: Bad) -> str:

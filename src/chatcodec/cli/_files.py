@@ -192,6 +192,15 @@ def drop(stream: TextIO) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+@contextmanager
+def dropping(stream: TextIO) -> Generator[None]:
+    """Drop what cannot be written to `stream`, and go on."""
+    try:
+        yield
+    except OSError:
+        drop(stream)
+
+
 _unfinished: set[str] = set()
 
 
@@ -212,13 +221,7 @@ def destination(file: File, source: Source) -> Generator[Callable[[bytes], objec
         OSError: standard output cannot be written to; whoever reports it has to drop what is left in its buffer.
         Failure: writing to another file fails, or `file` is `source`.
     """
-    try:
-        status = os.fstat(sys.stdout.fileno()) if file.name == "-" else os.stat(file.name)  # noqa: PTH116
-    except OSError as error:
-        if file.name != "-" and not isinstance(error, FileNotFoundError):
-            message = f"{file.title}: {error.strerror}"
-            raise Failure(message) from error
-        status = None  # it does not exist, or is a closed standard output, and writing will say so
+    status = _status_of(file)
     if status and source.is_same(status):
         message = f"{file.title}: the source and the destination are the same file"
         raise Failure(message)
@@ -235,6 +238,17 @@ def destination(file: File, source: Source) -> Generator[Callable[[bytes], objec
             raise
         message = f"{file.title}: {error.strerror}"
         raise Failure(message) from error
+
+
+def _status_of(file: File) -> os.stat_result | None:
+    """Return the status of a destination; None if it does not exist, or is a closed standard output."""
+    if file.name == "-":
+        with suppress(OSError):  # writing will say so
+            return os.fstat(sys.stdout.fileno())
+    else:
+        with failing(file.title), suppress(FileNotFoundError):
+            return os.stat(file.name)  # noqa: PTH116
+    return None
 
 
 def _compressed(raw: BinaryIO, file: File) -> Any:

@@ -99,7 +99,7 @@ def _parts(segment: Segment, meter: Meter, make: Callable[..., Any]) -> Iterator
         records = _through(call, decoder, errors)
         meter.add(records=len(records) + len(errors))
         bad = [_bad(error, len(lead), cut) for error in errors]
-        if errors and errors[-1].unit == "event" and _is_unended_failure(errors[-1]):
+        if errors and _hides_the_missing_end(errors[-1]):
             bad.append(Bad(bad[-1].line + 1, size, "incomplete", f"{cut}: {_WITHOUT_DONE}"))
         errors.clear()
         return Part(records, bad, lines)
@@ -131,9 +131,9 @@ def _through(call: Callable[[], list[Any]], decoder: Any, errors: list[RecordErr
             call = partial(decoder.feed, b"")
 
 
-def _is_unended_failure(error: RecordError) -> bool:
-    """Whether the stream ended in a message in which the provider reported an error, without what ends a message."""
-    return isinstance(error, StreamError) and isinstance(error.__cause__, _ProviderError)
+def _hides_the_missing_end(error: RecordError) -> bool:
+    """Whether events ended inside one in which the provider reported an error: what follows it is missing too."""
+    return error.unit == "event" and isinstance(error, StreamError) and isinstance(error.__cause__, _ProviderError)
 
 
 def _bad(error: RecordError, lead: int, cut: str) -> Bad:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ._files import drop
+from ._files import dropping
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -167,17 +167,13 @@ class _Terminal:
 
     def write(self, text: str) -> None:
         """Write `text`, if that can be done."""
-        try:
+        with dropping(self._stream):
             self._stream.write(text)
-        except OSError:
-            drop(self._stream)
 
     def flush(self) -> None:
         """Flush the stream, if that can be done."""
-        try:
+        with dropping(self._stream):
             self._stream.flush()
-        except OSError:
-            drop(self._stream)
 
 
 @contextmanager
