@@ -146,6 +146,14 @@ def test_stamp_returns_what_peek_returns(codec: ModuleType, type: Any, data: Any
 
 @codecs
 @pytest.mark.parametrize("size", [10, 10_000])
+def test_stamp_rejects_a_bad_value_also_where_a_duplicate_follows(codec: ModuleType, size: int) -> None:
+    message = raw(codec, cost="x", COST=1, choices=[{"a": "x" * size}]).replace(b"COST", b"cost")
+    with pytest.raises(ValidationError, match=r"got `str` - at `\$.cost`"):
+        codec.stamp(message, latency=1.0)
+
+
+@codecs
+@pytest.mark.parametrize("size", [10, 10_000])
 def test_the_views_of_stamp_are_of_the_buffer(codec: ModuleType, size: int) -> None:
     buffer = bytearray(raw(codec, error="e" * size, choices=[{"a": "x" * size}]))
     envelope, _ = codec.stamp(buffer, cost=1.0)

@@ -82,11 +82,16 @@ class Format:
         self.peek: Callable[[Buffer], Any] = decoder(Envelope).decode
         self.decode_fields: Callable[[Buffer], dict[str, Any]] = decoder(dict[str, Raw]).decode
 
-    def envelope(self, fields: dict[str, Any]) -> Any:
-        """Return what the codec's `peek` returns for a message with these `fields`, without scanning its choices."""
+    def envelope(self, buf: Buffer, fields: dict[str, Any]) -> Any:
+        """Return what the codec's `peek` returns for `buf`, which has these `fields`, without scanning its choices."""
         choices, fields["choices"] = fields["choices"], None
-        envelope = self.peek(self._encode(fields))
-        envelope.choices = fields["choices"] = choices
+        others = self._encode(fields)
+        fields["choices"] = choices
+        # Never longer than in `buf`; shorter where that has duplicates, which `peek` checks, or white space.
+        if len(others) - len(b"null") + len(choices) < len(Raw(buf)):
+            return self.peek(buf)
+        envelope = self.peek(others)
+        envelope.choices = choices
         if "error" in fields:
             envelope.error = fields["error"]  # a view of what was received
         return envelope
@@ -154,7 +159,7 @@ class Format:
                     if isinstance(buf, str):
                         _reject_text()
                     fields = decode_fields(buf)
-                    envelope = read(buf) if len(fields.get("choices", b"")) < long else self.envelope(fields)
+                    envelope = read(buf) if len(fields.get("choices", b"")) < long else self.envelope(buf, fields)
             except Exception as error:
                 failure = error.with_traceback(None)
             else:

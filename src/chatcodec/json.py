@@ -277,7 +277,7 @@ def stamp(
         elif len(fields.get("choices", b"")) < LONG_JSON:
             envelope = _peek(buf)
         else:
-            envelope = JSON.envelope(fields)
+            envelope = JSON.envelope(buf, fields)
     except Exception as error:
         raise_decode_error(error, buf)
     try:
