@@ -139,7 +139,7 @@ class StreamDecoder(Generic[T]):
         """
         while True:
             try:
-                while (self._skipped is None or self._skip()) and self._step():
+                while self._step():
                     pass
                 self._end()
                 break
