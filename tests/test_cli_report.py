@@ -76,6 +76,17 @@ def test_a_histogram_of_estimates_is_of_all_values(capfd: pytest.CaptureFixture[
     )
 
 
+@pytest.mark.parametrize("columns", ["0", "20"])
+def test_no_figure_is_cut_however_narrow_the_terminal_and_long_the_figure(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    path = written(tmp_path / "long.ndjson", b'{"cost":-1e300}', b'{"cost":999999999999999}')
+    figures = {word for line in call(capfd, "stats", path).out.splitlines() for word in line.split()}
+    assert {"records", "-1e+300", "-5e+299", "999,999,999,999,999"} <= figures
+    assert not any("…" in figure for figure in figures)
+
+
 @pytest.mark.parametrize(("error", "percent"), [(2**-2, "25.00%"), (2**-9, "0.20%"), (2**-12, "0.03%")])
 def test_the_error_is_rounded_up(error: float, percent: str) -> None:
     assert precision(error) == f"p50 to p99 are too low by {percent} at most."

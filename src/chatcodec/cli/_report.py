@@ -32,15 +32,17 @@ _ROWS = 20
 _TINY = 1e-300
 # The scale is logarithmic where the largest value is so many times the smallest.
 _WIDE = 20
-# Decimals of numbers from here on say nothing more.
-_WHOLE = 1000
+# How wide the figures are printed, whatever COLUMNS says: where they do not fit, they would be cut without a word.
+_WIDTH = 80
+# Decimals of numbers from here on say nothing more, and digits of those from there on would not fit.
+_WHOLE, _LONG = 1e3, 1e15
 # An error below that is rounded away.
 _ROUNDED = 0.5
 
 
 def report_text(summary: Summary) -> str:
     """Return the figures of `summary`, for standard output as it is."""
-    console = Console()
+    console = Console(width=_WIDTH)
     report = summary.report()
     # Not printed by the console, which ends the process where a pipe is broken.
     with console.capture() as captured:
@@ -87,7 +89,7 @@ def _figures(report: Report) -> Table:
 def _number(value: float | None) -> str:
     if value is None:
         return "-"
-    return f"{value:,.0f}" if abs(value) >= _WHOLE else f"{value:.4g}"
+    return f"{value:,.0f}" if _WHOLE <= abs(value) < _LONG else f"{value:.4g}"
 
 
 def _histogram(title: str, values: Distribution, largest: float, block: str) -> Table:
