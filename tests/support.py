@@ -19,17 +19,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 import chatcodec
-from chatcodec import (
-    ChatCompletionResponse,
-    Envelope,
-    RecordError,
-    StreamError,
-    frames,
-    json,
-    msgpack,
-    ndjson,
-    sse,
-)
+from chatcodec import ChatCompletionResponse, Envelope, RecordError, StreamError, frames, json, msgpack, ndjson, sse
 
 from .wire import hostile, records
 
@@ -68,6 +58,11 @@ class Framing:
         return MALFORMED[self.codec]
 
     @property
+    def good(self) -> bytes:
+        """The first of `COSTS`, framed."""
+        return self.encoded(COSTS[0])
+
+    @property
     def bad(self) -> bytes:
         """A framed message of the wrong type."""
         return self.frame(self.invalid)
@@ -89,19 +84,8 @@ LINES = Framing(
     end=b"",
     frame=lambda message: message + b"\n",
     pieces=(
-        b"{}",
-        b'{"cost":1}',
-        b"[",
-        b"}{",
-        b"{}\r\n",
-        b" \t",
-        b"\r",
-        b"\r\n",
-        b"\n",
-        b"\x0b",
-        b"\0",
-        b"x" * 900,
-        BOM,
+        *(b"{}", b'{"cost":1}', b"[", b"}{", b"{}\r\n", b"x" * 900, BOM),
+        *(b"\n", b"\r", b"\r\n", b" \t", b"\x0b", b"\0"),
     ),
 )
 FRAMES = Framing(
@@ -112,14 +96,8 @@ FRAMES = Framing(
     end=b"",
     frame=lambda message: len(message).to_bytes(4, "big") + message,
     pieces=(
-        b"\0\0\0\1\x80",
-        b"\0\0\0\2\x80\x80",
-        b"\0\0\0",
-        b"\0",
-        b"\x80",
-        b"\0\0\0\4\xc1",
-        b"\xff" * 4,
-        b"\0\0\3\x84",
+        *(b"\0\0\0\1\x80", b"\0\0\0\2\x80\x80", b"\0\0\0\4\xc1", b"\0\0\3\x84"),
+        *(b"\0\0\0", b"\0", b"\x80", b"\xff" * 4),
     ),
 )
 EVENTS = Framing(
@@ -163,40 +141,53 @@ def bad(error: RecordError) -> Bad:
 
 def plain(record: Any) -> Any:
     """Turn a record of any type into something that compares by its bytes."""
+    assert not isinstance(record, (bytearray, memoryview))
     if isinstance(record, Envelope):
         values = (getattr(record, name) for name in record.__struct_fields__)
         return [bytes(value) if isinstance(value, Raw) else value for value in values]
     return bytes(record) if isinstance(record, Raw) else record
 
 
-def _collected(seen: list[Any], call: Callable[..., list[Any]], *chunk: Any) -> bool:
-    try:
-        seen.extend(map(plain, call(*chunk)))
-    except RecordError as error:
-        seen += [*map(plain, error.records), bad(error)]
-        return False
-    return True
+def released_view() -> memoryview:
+    """Return a view that can be read no more."""
+    view = memoryview(b"{}")
+    view.release()
+    return view
 
 
-def outcome(framing: Framing, chunks: Iterable[Any], **options: Any) -> list[Any]:
-    """Decode a stream and drain each error; return records and raised errors in their order."""
-    decoder = framing.stream.StreamDecoder(**options)
+def read_stream(decoder: Any, chunks: Iterable[Any], *, drain: bool = True) -> list[Any]:
+    """Feed a stream, and drain each error or not; return records and raised errors in their order."""
     seen: list[Any] = []
+
+    def collect(call: Callable[..., list[Any]], *chunk: Any) -> bool:
+        try:
+            seen.extend(map(plain, call(*chunk)))
+        except RecordError as error:
+            seen.extend([*map(plain, error.records), bad(error)])
+            return False
+        return True
+
     for chunk in chunks:
-        drained = _collected(seen, decoder.feed, chunk)
-        while not drained:
-            drained = _collected(seen, decoder.feed, b"")
-    _collected(seen, decoder.finish)
+        drained = collect(decoder.feed, chunk)
+        while drain and not drained:
+            drained = collect(decoder.feed, b"")
+    collect(decoder.finish)
     assert decoder.buffered == 0
     return seen
 
 
+def outcome(framing: Framing, chunks: Iterable[Any], **options: Any) -> list[Any]:
+    """Decode a stream; return records and raised errors in their order."""
+    return read_stream(framing.stream.StreamDecoder(**options), chunks)
+
+
 def outcome_of_callback(framing: Framing, chunks: Iterable[Any], **options: Any) -> list[Any]:
-    """Decode a stream with `on_error`; return the records, then the errors, raised or reported."""
-    errors: list[Any] = []
-    seen = outcome(framing, chunks, on_error=lambda error: errors.append(bad(error)), **options)
-    assert not [item for item in seen if isinstance(item, Bad) and item.kind not in ("incomplete", "upstream")]
-    return errors_last(seen + errors)
+    """Decode with `on_error`; return the records, then the errors, raised or reported."""
+    errors: list[RecordError] = []
+    seen = outcome(framing, chunks, on_error=errors.append, **options)
+    assert {error.kind for error in errors_of(seen)} <= {"incomplete", "upstream"}
+    assert not any(isinstance(error, StreamError) or error.records for error in errors)
+    return errors_last(seen + list(map(bad, errors)))
 
 
 def errors_last(seen: list[Any]) -> list[Any]:
@@ -223,6 +214,7 @@ def pieces(data: bytes, size: int) -> list[bytes]:
 
 def drained(iterator: Iterator[Any]) -> list[Any]:
     """Iterate to the end, past the errors."""
+    assert iter(iterator) is iterator
     seen: list[Any] = []
     while True:
         try:
@@ -234,17 +226,25 @@ def drained(iterator: Iterator[Any]) -> list[Any]:
             seen.append(bad(error))
 
 
-async def adrained(iterator: AsyncIterator[Any]) -> list[Any]:
-    """Iterate to the end, past the errors."""
-    seen: list[Any] = []
-    while True:
+class Awaited:
+    """An async iterator that is iterated over without a loop: it waits for nothing but its turn."""
+
+    def __init__(self, iterator: AsyncIterator[Any]) -> None:
+        assert aiter(iterator) is iterator
+        self.iterator = iterator
+
+    def __iter__(self) -> Awaited:
+        return self
+
+    def __next__(self) -> Any:
+        steps = anext(self.iterator).__await__()
         try:
-            async for record in iterator:
-                seen.append(plain(record))
-            return seen
-        except RecordError as error:
-            assert error.records == []
-            seen.append(bad(error))
+            while True:
+                next(steps)
+        except StopIteration as done:
+            return done.value
+        except StopAsyncIteration:
+            raise StopIteration from None
 
 
 @st.composite
