@@ -114,8 +114,7 @@ EVENTS = Framing(
     ),
 )
 FRAMINGS = [LINES, FRAMES, EVENTS]
-# Each stream module, and the codec of its messages.
-STREAMS = [(framing.stream, framing.codec) for framing in FRAMINGS]
+STREAMS = {json: [ndjson, sse], msgpack: [frames]}
 framings = pytest.mark.parametrize("framing", FRAMINGS, ids=lambda framing: framing.stream.__name__[10:])
 texts = pytest.mark.parametrize("framing", [LINES, EVENTS], ids=["ndjson", "sse"])
 types = pytest.mark.parametrize("type", TYPES, ids=lambda record: record.__name__)

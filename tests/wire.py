@@ -109,6 +109,17 @@ changes = st.fixed_dictionaries({}, optional={name: st.none() | field for name, 
 records = changes.map(lambda fields: ChatCompletionResponse(**fields))
 
 
+def bare(codec: ModuleType) -> ModuleType:
+    """Return msgspec's own codec of the same format."""
+    return msgspec.json if codec is chatcodec.json else msgspec.msgpack
+
+
+def raw(codec: ModuleType, **fields: Any) -> bytes:
+    """Encode fields by their wire names, whatever their types."""
+    encoded: bytes = bare(codec).encode(fields)
+    return encoded
+
+
 @st.composite
 def hostile(draw: st.DrawFn, codec: ModuleType) -> bytes:
     """Draw bytes that are a message of `codec`, a damaged one, or nothing of the kind."""
