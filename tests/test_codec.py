@@ -6,7 +6,6 @@ import array
 import inspect
 import mmap
 import sys
-import threading
 import time as clock
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
@@ -15,38 +14,22 @@ import msgspec
 import pytest
 from hypothesis import given
 
-from chatcodec import (
-    ChatCompletionResponse,
-    DecodeError,
-    EncodeError,
-    Envelope,
-    ValidationError,
-    json,
-    msgpack,
-)
+from chatcodec import ChatCompletionResponse, DecodeError, EncodeError, Envelope, ValidationError, json, msgpack
 
-from .wire import CASES, CODECS, codecs, nested, records, same
+from .wire import CASES, CODECS, bare, codecs, nested, raw, records, same
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import ModuleType
 
     from .wire import Case
 
 cases = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-READERS = ["decode", "peek", "decode_choices", "patch"]
 
 
 class Priced(ChatCompletionResponse):
     """A subclass with a field of the user's own."""
 
     currency: str = "EUR"
-
-
-def raw(codec: ModuleType, **fields: Any) -> bytes:
-    """Encode fields by their wire names, whatever their types."""
-    encode = msgspec.json.encode if codec is json else msgspec.msgpack.encode
-    return encode(fields)
 
 
 def test_both_have_the_same_names_and_signatures() -> None:
@@ -94,13 +77,6 @@ def test_what_is_encoded_decodes_to_the_same(codec: ModuleType, record: ChatComp
     assert decoded == record
 
 
-@given(record=records)
-def test_both_formats_hold_the_same_record(record: ChatCompletionResponse) -> None:
-    one, other = json.decode(json.encode(record)), msgpack.decode(msgpack.encode(record))
-    assert one == other
-    assert same(one.choices, other.choices)
-
-
 @codecs
 def test_a_type_of_the_users_is_decoded_into(codec: ModuleType) -> None:
     record = Priced(cost=1.0, currency="USD")
@@ -120,19 +96,14 @@ def test_a_field_of_the_wrong_type_is_rejected_by_name(codec: ModuleType, field:
 @codecs
 @pytest.mark.parametrize("message", [[], None, 1, "x"])
 def test_a_message_that_is_not_an_object_is_rejected(codec: ModuleType, message: Any) -> None:
-    encoded = msgspec.json.encode(message) if codec is json else msgspec.msgpack.encode(message)
-    for reader in ("decode", "peek", "patch"):
+    for read in (codec.decode, codec.peek, codec.patch):
         with pytest.raises(ValidationError):
-            getattr(codec, reader)(encoded)
+            read(bare(codec).encode(message))
 
 
 @codecs
 def test_an_instant_keeps_its_place_in_time_whatever_its_offset(codec: ModuleType) -> None:
-    for offset in (
-        timedelta(hours=-9, minutes=-30),
-        timedelta(minutes=19, seconds=32),
-        timedelta(microseconds=1),
-    ):
+    for offset in (timedelta(hours=-9, minutes=-30), timedelta(minutes=19, seconds=32), timedelta(microseconds=1)):
         time = datetime(1930, 6, 1, 12, tzinfo=timezone(offset))
         assert codec.decode(codec.encode(ChatCompletionResponse(timestamp=time))).timestamp == time
         assert codec.decode(codec.patch(raw(codec), timestamp=time)).timestamp == time
@@ -150,8 +121,16 @@ def test_an_offset_with_seconds_is_written_in_utc_wherever_the_machine_stands(mo
         clock.tzset()
 
 
+def mapped(data: bytes) -> mmap.mmap:
+    buffer = mmap.mmap(-1, len(data))
+    buffer.write(data)
+    return buffer
+
+
 @codecs
-@pytest.mark.parametrize("buffer", [bytes, bytearray, memoryview, msgspec.Raw, lambda data: array.array("B", data)])
+@pytest.mark.parametrize(
+    "buffer", [bytes, bytearray, memoryview, msgspec.Raw, mapped, lambda data: array.array("B", data)]
+)
 def test_any_buffer_is_read(codec: ModuleType, buffer: Any) -> None:
     message = codec.encode(ChatCompletionResponse(cost=1.0, choices=[]))
     assert codec.decode(buffer(message)).cost == 1.0
@@ -161,21 +140,10 @@ def test_any_buffer_is_read(codec: ModuleType, buffer: Any) -> None:
 
 
 @codecs
-def test_a_mapped_file_is_read(codec: ModuleType, tmp_path: Path) -> None:
-    path = tmp_path / "message"
-    path.write_bytes(codec.encode(ChatCompletionResponse(cost=1.0)))
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        assert codec.decode(mapped).cost == 1.0
-
-
-@codecs
-@pytest.mark.parametrize("reader", READERS)
-def test_what_has_no_buffer_is_a_type_error(codec: ModuleType, reader: str) -> None:
-    with pytest.raises(TypeError):
-        getattr(codec, reader)(1)
-
-
-# Only ours escape
+def test_what_has_no_buffer_is_a_type_error(codec: ModuleType) -> None:
+    for read in (codec.decode, codec.peek, codec.decode_choices, codec.patch):
+        with pytest.raises(TypeError):
+            read(1)
 
 
 # peek, decode_choices
@@ -231,10 +199,9 @@ def test_an_envelope_is_not_encoded(codec: ModuleType) -> None:
 
     message = "^an Envelope is for reading: its choices are a view of one format, so decode it whole to encode it$"
     for envelope in (Envelope(), Wider(), codec.peek(raw(codec, choices=[]))):
-        with pytest.raises(TypeError, match=message):
-            codec.encode(envelope)
-        with pytest.raises(TypeError, match=message):
-            codec.encode_into(envelope, bytearray())
+        for write in (codec.encode, lambda envelope: codec.encode_into(envelope, bytearray())):
+            with pytest.raises(TypeError, match=message):
+                write(envelope)
 
 
 def cycle() -> list[dict[str, Any]]:
@@ -360,26 +327,3 @@ def test_the_depth_that_reads_depends_on_the_recursion_limit(codec: ModuleType) 
             assert codec.decode(deep).choices
     finally:
         sys.setrecursionlimit(limit)
-
-
-@codecs
-def test_functions_are_safe_to_call_from_many_threads(codec: ModuleType) -> None:
-    wrong: list[Exception] = []
-
-    def work(number: int) -> None:
-        record = ChatCompletionResponse(session_id=str(number), choices=[{"a": [number] * 50}], cost=1.0)
-        message = codec.encode(record)
-        try:
-            for _ in range(300):
-                assert codec.decode(message) == record
-                assert codec.decode_choices(codec.peek(message).choices) == record.choices
-                assert codec.decode(codec.patch(message, cost=float(number))).cost == number
-        except Exception as error:  # reported in the main thread
-            wrong.append(error)
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []

@@ -22,8 +22,6 @@ from chatcodec import (
     ValidationError,
     json,
     msgpack,
-    ndjson,
-    sse,
     transcode,
 )
 

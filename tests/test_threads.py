@@ -1,23 +1,29 @@
-"""Threads: a stream decoder for each, and nothing of one is seen in another."""
+"""Threads: functions without state, a stream decoder for each, and nothing of one is seen in another."""
 
 from __future__ import annotations
 
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatcodec import Envelope
+from chatcodec import ChatCompletionResponse, Envelope
 
 from .oddities import odd_records
 from .support import cut, drained, framings, outcome
+from .wire import codecs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import ModuleType
 
     from .support import Framing
+
+pytestmark = pytest.mark.usefixtures("eager_switches")
+THREADS = 4
 
 
 @pytest.fixture
@@ -29,29 +35,34 @@ def eager_switches() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-@framings
-@pytest.mark.usefixtures("eager_switches")
-def test_four_threads_each_with_a_decoder_of_its_own(framing: Framing) -> None:
-    start = threading.Barrier(4)
-    seen: dict[int, list[Any]] = {}
-    expected: dict[int, list[Any]] = {}
+@codecs
+def test_functions_are_safe_to_call_from_many_threads(codec: ModuleType) -> None:
+    def work(number: int) -> None:
+        record = ChatCompletionResponse(session_id=str(number), choices=[{"a": [number] * 50}], cost=1.0)
+        message = codec.encode(record)
+        for _ in range(300):
+            assert codec.decode(message) == record
+            assert codec.decode_choices(codec.peek(message).choices) == record.choices
+            assert codec.decode(codec.patch(message, cost=float(number))).cost == number
 
-    def read(number: int) -> None:
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(work, range(THREADS)))
+
+
+@framings
+def test_threads_read_each_with_a_decoder_of_its_own(framing: Framing) -> None:
+    start = threading.Barrier(THREADS)
+
+    def read(number: int) -> tuple[list[Any], list[Any]]:
         random = Random(number)
-        records = odd_records(random, 300)
-        pieces = [framing.encoded(record) for record in records] + [framing.bad] * 30
+        pieces = [*map(framing.encoded, odd_records(random, 300)), *[framing.bad] * 30]
         random.shuffle(pieces)
         whole = b"".join(pieces) + framing.end
         chunks = cut(whole, random.choices(range(len(whole)), k=400))
         start.wait()
-        seen[number] = drained(framing.stream.iter_decode(chunks, Envelope))
-        expected[number] = outcome(framing, [whole], type=Envelope)
+        return drained(framing.stream.iter_decode(chunks, Envelope)), outcome(framing, [whole], type=Envelope)
 
-    threads = [threading.Thread(target=read, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(seen) == 4
-    assert seen == expected
-    assert all(len(items) == 330 for items in seen.values())
+    with ThreadPoolExecutor(THREADS) as pool:
+        for seen, expected in pool.map(read, range(THREADS)):
+            assert len(seen) == 330
+            assert seen == expected
