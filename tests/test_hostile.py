@@ -14,8 +14,7 @@ from chatcodec import ChatCompletionResponse, DecodeError, json, msgpack
 
 from .hostility import FRAMINGS_OF, TRANSCODERS, asked, check_message, check_stream, found_inputs, saved_messages
 from .oddities import odd_record
-from .reference import expected
-from .support import LINES, TYPES, Bad, cut, errors_of, framings, outcome, traced, work
+from .support import TYPES, Bad, errors_of, framings, outcome, traced, work
 from .wire import CODECS, codecs, hostile, nested
 
 if TYPE_CHECKING:
@@ -124,34 +123,6 @@ def test_damaged_streams_are_cut_anywhere(framing: Framing) -> None:
         whole = damaged(random, framing.framed(*random.sample(messages, 4)))
         limit = random.choice([None, None, 50, 300])
         check_stream(framing, whole, random.choices(range(len(whole) + 1), k=6), limit)
-
-
-# Long lines: what stands on a line, and what is spread over lines
-
-PADDING = b'"x":"' + b"a" * 1500 + b'"'
-LONG_PIECES = [
-    *[b"{" + PADDING + b"}\n"] * 6,
-    *(b"{" + PADDING + b"}{" + PADDING + b"}\n", b"{" + PADDING + b"}", b"{" + PADDING + b',"y":{}\n{},"z":1}\n'),
-    *(b'{"y":[{' + PADDING + b"}\n{}]}\n", b'{"y":{' + PADDING + b"}\n}\n", b"{\n" + PADDING + b"}\n", b"{}\n"),
-    *(
-        b"{" + PADDING + b"} \n",
-        b"{" + PADDING + b"}\r\n",
-        b'{"cost":"' + b"}\n{" * 300 + b'"}\n',
-        b"\n",
-        b"[{}]\n",
-        b"{",
-        b"}\n",
-    ),
-]
-
-
-@pytest.mark.parametrize("seed", range(30))
-def test_a_line_is_a_record_also_where_lines_are_long(seed: int) -> None:
-    random = Random(seed)
-    whole = b"".join(random.choices(LONG_PIECES, k=40))
-    for count in (0, 3, 40, 200):
-        chunks = cut(whole, random.choices(range(len(whole) + 1), k=count))
-        assert outcome(LINES, chunks) == expected(LINES, whole, ChatCompletionResponse)
 
 
 # Nesting
