@@ -22,10 +22,11 @@ from chatcodec import (
     ValidationError,
     _errors,
     json,
+    msgpack,
     ndjson,
 )
 
-from .wire import CODECS, DEEP, nested
+from .wire import CODECS, DEEP, bare, codecs, nested, raw
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -71,7 +72,7 @@ QUOTED = [
 ]
 
 
-@pytest.mark.parametrize("codec", CODECS)
+@codecs
 @pytest.mark.parametrize(("fields", "text"), QUOTED)
 def test_no_error_quotes_the_data_where_msgspec_would(codec: ModuleType, fields: Any, text: str) -> None:
     with pytest.raises(ValidationError) as caught:
@@ -90,21 +91,15 @@ def raised_by(error: Exception) -> type[ChatCompletionResponse]:
 
 
 OUT_OF_RANGE = "a value is out of range"
+UNWRITABLE = ChatCompletionResponse(session_id="\ud800")
+NO_MEMORY = raised_by(MemoryError())
 REPLACED: list[tuple[Any, type[Exception], str]] = [
     (lambda: json.decode(b'{"sessionId":"\xff"}'), DecodeError, "text is not valid UTF-8"),
     (lambda: json.decode(nested(json, DEEP)), DecodeError, "nested deeper than the recursion limit"),
-    (
-        lambda: json.decode(b"{}", raised_by(MemoryError())),
-        DecodeError,
-        "a declared length exceeds the available memory",
-    ),
+    (lambda: json.decode(b"{}", NO_MEMORY), DecodeError, "a declared length exceeds the available memory"),
     (lambda: _errors.raise_decode_error(ValueError(SECRET), b"{}"), ValidationError, OUT_OF_RANGE),
     (lambda: json.decode(b"{}", raised_by(OverflowError(SECRET))), ValidationError, OUT_OF_RANGE),
-    (
-        lambda: json.encode(ChatCompletionResponse(session_id="\ud800")),
-        EncodeError,
-        "text holds half a surrogate pair",
-    ),
+    (lambda: json.encode(UNWRITABLE), EncodeError, "text holds half a surrogate pair"),
 ]
 
 
@@ -129,10 +124,7 @@ def test_what_the_users_own_code_raises_comes_out_as_it_was_with_its_cause(error
     nowhere: Any = type("Nowhere", (tzinfo,), {"utcoffset": fail})()
     record = ChatCompletionResponse(timestamp=datetime(2026, 1, 2, tzinfo=nowhere))
     for codec in CODECS:
-        for call in (
-            partial(codec.decode, b"{}" if codec is chatcodec.json else b"\x80", odd),
-            partial(codec.encode, record),
-        ):
+        for call in (partial(codec.decode, raw(codec), odd), partial(codec.encode, record)):
             with pytest.raises(type(error)) as caught:
                 call()
             assert caught.value is error
@@ -142,45 +134,37 @@ def test_what_the_users_own_code_raises_comes_out_as_it_was_with_its_cause(error
 def test_text_that_is_cut_is_a_decode_error_as_its_bytes_are() -> None:
     for text in ('{"co', '{"sessionId":"\\ud83d'):
         with pytest.raises(DecodeError) as caught:
-            chatcodec.json.decode(text)  # type: ignore[arg-type]  # which msgspec reads too
+            json.decode(text)  # type: ignore[arg-type]  # which msgspec reads too
         assert "truncated" in str(caught.value)
 
 
 def test_a_map_that_is_a_key_is_a_decode_error() -> None:
     for message in (b"\x81\xa7choices\x91\x81\xa1a\x81\x80\x02", b"\x81\xa7choices\x91\x81\x80\x02"):
         with pytest.raises(DecodeError):
-            chatcodec.msgpack.decode(message)
+            msgpack.decode(message)
     with pytest.raises(DecodeError, match=r"^a map is a key of a map$"):
         _errors.raise_decode_error(TypeError("unhashable type: 'dict'"), b"\x80")
 
 
-@pytest.mark.parametrize("codec", CODECS)
+@codecs
 def test_msgspecs_own_words_come_out_where_they_quote_nothing(codec: ModuleType) -> None:
-    decode = msgspec.json.decode if codec is chatcodec.json else msgspec.msgpack.decode
     for message in (b"", b"\x81", b'{"cost":}', b"\x81\xa1a\xc1"):
         with pytest.raises(DecodeError) as expected:
-            decode(message, type=ChatCompletionResponse)
+            bare(codec).decode(message, type=ChatCompletionResponse)
         with pytest.raises(DecodeError) as caught:
             codec.decode(message)
         assert (type(caught.value), str(caught.value)) == (type(expected.value), str(expected.value))
 
 
-def bad_record() -> RecordError:
-    decoder: ndjson.StreamDecoder = ndjson.StreamDecoder()
+def test_the_codecs_error_is_the_cause_of_a_record_error_and_nothing_is_its_context() -> None:
     with pytest.raises(RecordError) as caught:
-        decoder.feed(b'{"cost":1}\n{"cost":"hunter2"}\n')
-    return caught.value
+        ndjson.StreamDecoder().feed(b'{"cost":1}\n{"cost":"hunter2"}\n')
+    cause = caught.value.__cause__
+    assert type(cause) is ValidationError
+    assert (caught.value.__context__, cause.__context__, cause.__traceback__) == (None, None, None)
 
 
-def test_the_codecs_error_is_its_cause_and_nothing_is_its_context() -> None:
-    error = bad_record()
-    assert type(error.__cause__) is ValidationError
-    assert error.__context__ is None
-    assert error.__cause__.__context__ is None
-    assert error.__cause__.__traceback__ is None
-
-
-def test_its_text_names_the_file_where_that_is_known() -> None:
+def test_the_text_of_a_record_error_names_the_file_where_that_is_known() -> None:
     error = StreamError("incomplete", "line", 2, 11, "cut", path="s3://logs/a.ndjson")
     assert str(error) == "s3://logs/a.ndjson at offset 11, line 2 of its partition: cut"
     assert (error.data, error.records) == (b"", [])
@@ -194,11 +178,9 @@ def test_its_text_names_the_file_where_that_is_known() -> None:
         StreamError("incomplete", "line", 2, 11, "cut", b"{", path="s3://logs/a.ndjson"),
     ],
 )
-def test_it_pickles_and_copies(duplicate: Any, error: RecordError) -> None:
+def test_a_record_error_pickles_and_copies(duplicate: Any, error: RecordError) -> None:
     again = duplicate(error)
-    assert type(again) is type(error)
-    assert str(again) == str(error)
-    assert vars(again) == vars(error)
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
 
 
 def test_the_package_exports_msgspecs_three_errors() -> None:

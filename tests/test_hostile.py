@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -75,22 +76,14 @@ def test_what_the_fuzzer_kept_passes_every_check(codec: ModuleType, part: int) -
 def damaged(random: Random, message: bytes) -> bytes:
     """Return `message` with a few bytes set, taken out, doubled, moved or put in."""
     data = bytearray(message)
+    tokens = [b"{", b"}", b'"', b",", b"\n", b"\\", b"\0", b"\xc1", b"\xff", b"\xdf", b"\xed\xa0\x80"]
     for _ in range(random.randrange(1, 4)):
         start = random.randrange(len(data) + 1)
         end = start + random.choice([0, 1, 1, 2, 8, 100])
         piece = bytes(data[start:end])
-        data[start:end] = random.choice(
-            [
-                b"",
-                piece * 2,
-                piece[::-1],
-                random.randbytes(len(piece) or 1),
-                bytes(byte ^ 1 << random.randrange(8) for byte in piece),
-                random.choice(
-                    [b"{", b"}", b'"', b",", b"\n", b"\\", b"\0", b"\xc1", b"\xff", b"\xdf", b"\xed\xa0\x80"]
-                ),
-            ]
-        )
+        flipped = bytes(byte ^ 1 << random.randrange(8) for byte in piece)
+        others = [b"", piece * 2, piece[::-1], flipped, random.randbytes(len(piece) or 1), random.choice(tokens)]
+        data[start:end] = random.choice(others)
     return bytes(data) if random.randrange(10) else bytes(data[: random.randrange(len(data) + 1)])
 
 
@@ -115,16 +108,6 @@ def test_bytes_of_any_kind_pass_every_check(codec: ModuleType, data: st.DataObje
     check_message(codec, data.draw(hostile(codec)))
 
 
-@framings
-def test_damaged_streams_are_cut_anywhere(framing: Framing) -> None:
-    random = Random(4)
-    messages = [message for message in real_messages(framing.codec) if len(message) < 500]
-    for _ in range(40):
-        whole = damaged(random, framing.framed(*random.sample(messages, 4)))
-        limit = random.choice([None, None, 50, 300])
-        check_stream(framing, whole, random.choices(range(len(whole) + 1), k=6), limit)
-
-
 # Nesting
 
 
@@ -132,15 +115,11 @@ def test_damaged_streams_are_cut_anywhere(framing: Framing) -> None:
 def test_nesting_of_a_million_is_a_decode_error_everywhere(codec: ModuleType) -> None:
     message = nested(codec, 1_000_000)
     choices = message.partition(b"choices")[2].removeprefix(b'":')[: -1 if codec is json else None]
-    for read, data in (
-        (codec.decode, message),
-        (codec.peek, message),
-        (codec.patch, message),
-        (TRANSCODERS[codec], message),
-        (codec.decode_choices, choices),
-    ):
+    for read in (codec.decode, codec.peek, codec.patch, TRANSCODERS[codec]):
         with pytest.raises(DecodeError, match="nested deeper"):
-            read(data)
+            read(message)
+    with pytest.raises(DecodeError, match="nested deeper"):
+        codec.decode_choices(choices)
 
 
 @framings
@@ -160,13 +139,11 @@ def test_no_message_takes_memory_that_it_has_no_bytes_for(message: Message) -> N
 
 
 @pytest.mark.parametrize("size", [b"\xdd", b"\xdf"])
-def test_nor_do_lengths_inside_lengths_that_the_bytes_seem_to_be_there_for(size: bytes) -> None:
-    depth, rest = 500, 200_000
-    message = (
-        b"\x81\xa1x" + (size + (rest // 2).to_bytes(4, "big") + b"\xa0" * (size == b"\xdf")) * depth + b"\0" * rest
-    )
+def test_lengths_inside_lengths_take_no_memory_that_they_have_no_bytes_for(size: bytes) -> None:
+    header = size + (100_000).to_bytes(4, "big") + b"\xa0" * (size == b"\xdf")
+    message = b"\x81\xa1x" + header * 500 + bytes(200_000)
     for read in (msgpack.decode, msgpack.peek, msgpack.patch, TRANSCODERS[msgpack]):
-        assert traced(lambda read=read: asked(read, message))[1] < 40 * len(message)  # type: ignore[misc]
+        assert traced(partial(asked, read, message))[1] < 40 * len(message)
         assert asked(read, message) == ("n", None)
 
 

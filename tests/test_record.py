@@ -11,21 +11,14 @@ from msgspec import Raw
 from chatcodec import ChatCompletionResponse, Envelope, json, msgpack
 
 FIELDS = ("timestamp", "generation_id", "session_id", "choices", "stream", "cost", "latency")
+WIRE = ("timestamp", "generationId", "sessionId", "choices", "stream", "cost", "latency")
 
 
 @pytest.mark.parametrize("type", [ChatCompletionResponse, Envelope])
 class TestBothForms:
     def test_has_the_seven_fields_in_the_order_of_the_wire(self, type: Any) -> None:
         assert type.__struct_fields__[:7] == FIELDS
-        assert type.__struct_encode_fields__[:7] == (
-            "timestamp",
-            "generationId",
-            "sessionId",
-            "choices",
-            "stream",
-            "cost",
-            "latency",
-        )
+        assert type.__struct_encode_fields__[:7] == WIRE
 
     def test_takes_keywords_only(self, type: Any) -> None:
         with pytest.raises(TypeError):
