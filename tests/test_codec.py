@@ -284,31 +284,6 @@ def test_a_buffer_of_which_a_view_exists_does_not_grow(codec: ModuleType) -> Non
     assert buffer == b"head"
 
 
-# patch
-
-
-PATCHES: list[tuple[ModuleType, bytes, dict[str, Any], bytes]] = [
-    (json, b'{"a":1.00,"cost":1.00,"b":"\\u00e9"}', {}, b'{"a":1.00,"cost":1.00,"b":"\\u00e9"}'),
-    (json, b'{"a":1.00,"cost":1.00,"b":"\\u00e9"}', {"cost": 2.0}, b'{"a":1.00,"cost":2.0,"b":"\\u00e9"}'),
-    (json, b'{"a":1.00,"b":[ 1 ]}', {"session_id": "s"}, b'{"a":1.00,"b":[ 1 ],"sessionId":"s"}'),
-    (json, b'{"a":1,"cost":2,"b":3}', {"cost": None, "latency": None}, b'{"a":1,"b":3}'),
-    (json, b'{"a":1,"b":2,"a":3}', {}, b'{"a":3,"b":2}'),
-    (json, b' { "a" : 1 } ', {}, b'{"a":1}'),
-    (json, b'{"choices":[{"a":1}]}', {"choices": [{"b": 2}]}, b'{"choices":[{"b":2}]}'),
-    (json, b'{"stream":null}', {"stream": False}, b'{"stream":false}'),
-    (json, b'{"session\\u0049d":"a"}', {"session_id": "b"}, b'{"sessionId":"b"}'),
-    (msgpack, b"\x82\xa1a\xcd\0\1\xa4cost\1", {}, b"\x82\xa1a\xcd\0\1\xa4cost\1"),
-    (msgpack, b"\x82\xa4cost\1\xa1a\xcd\0\1", {"cost": 1}, b"\x82\xa4cost\1\xa1a\xcd\0\1"),
-    (msgpack, b"\x82\xa1a\xc7\0\5\xa4cost\1", {"cost": None}, b"\x81\xa1a\xc7\0\5"),
-    (msgpack, b"\x81\xa1a\1", {"stream": True}, b"\x82\xa1a\1\xa6stream\xc3"),
-]
-
-
-@pytest.mark.parametrize(("codec", "message", "changes", "expected"), PATCHES)
-def test_patch_leaves_all_else_as_it_was(codec: ModuleType, message: bytes, changes: Any, expected: bytes) -> None:
-    assert codec.patch(message, **changes) == expected
-
-
 # Fidelity that a format sets
 
 

@@ -227,9 +227,7 @@ spaces = st.text(" \t\r\n", max_size=3)
 
 
 @given(message=tokens, between=st.lists(spaces, min_size=1, max_size=8))
-def test_only_white_space_between_tokens_changes_when_a_message_is_put_on_one_line(
-    message: list[str], between: list[str]
-) -> None:
+def test_only_white_space_between_tokens_changes_where_lines_become_one(message: list[str], between: list[str]) -> None:
     spread = "\n" + "".join(map(add, message, cycle(between)))
     assert ndjson.encode([spread.encode()]) == "".join(message).encode() + b"\n"
 
@@ -311,9 +309,7 @@ def test_an_item_that_holds_nothing_is_no_chunk(framing: Framing, write: Any, it
 @framings
 @both
 @pytest.mark.parametrize("bad", ["{}", 5, {}, None, (COSTS[0],), [[COSTS[0]]], ["{}"]], ids=repr)
-def test_an_item_of_another_type_is_rejected_with_the_number_of_its_record(
-    framing: Framing, write: Any, bad: Any
-) -> None:
+def test_an_item_of_another_type_is_rejected_with_its_records_number(framing: Framing, write: Any, bad: Any) -> None:
     seen: list[bytes] = []
     with pytest.raises(TypeError, match=r"^record 4: expected a record"):
         seen.extend(write(framing, [COSTS[0], [], COSTS[1:3], bad, COSTS[0]]))
@@ -408,32 +404,26 @@ def test_what_is_async_is_rejected_at_once(framing: Framing, name: str) -> None:
         getattr(framing.stream, name)(each(COSTS))
 
 
-class Source:
-    """An async generator of records that notes when it was closed, which takes it a moment."""
-
-    def __init__(self, *items: Any) -> None:
-        self.closed = False
-        self.records = self.give(items)
-
-    async def give(self, items: Iterable[Any]) -> AsyncIterator[Any]:
-        try:
-            for item in items:
-                if item is ...:
-                    await asyncio.Event().wait()
-                yield item
-        finally:
-            await asyncio.sleep(0)
-            self.closed = True
+async def closing(closed: asyncio.Event, *items: Any) -> AsyncIterator[Any]:
+    """Yield `items`, wait for ever at an ellipsis, and note when that was closed, which takes it a moment."""
+    try:
+        for item in items:
+            if item is ...:
+                await asyncio.Event().wait()
+            yield item
+    finally:
+        await asyncio.sleep(0)
+        closed.set()
 
 
 @framings
 def test_a_reader_that_leaves_early_closes_the_source_before_it_goes_on(framing: Framing) -> None:
     async def main() -> None:
-        source = Source(*COSTS)
-        chunks = framing.stream.aiter_encode(source.records)
+        source = closing(closed := asyncio.Event(), *COSTS)
+        chunks = framing.stream.aiter_encode(source)
         await anext(chunks)
         await chunks.aclose()
-        assert source.closed
+        assert closed.is_set()
 
     asyncio.run(main())
 
@@ -441,10 +431,10 @@ def test_a_reader_that_leaves_early_closes_the_source_before_it_goes_on(framing:
 @framings
 def test_an_item_that_cannot_be_written_closes_the_source_too(framing: Framing) -> None:
     async def main() -> None:
-        source = Source(Envelope(), *COSTS)
+        source = closing(closed := asyncio.Event(), Envelope(), *COSTS)
         with pytest.raises(TypeError):
-            await anext(framing.stream.aiter_encode(source.records))
-        assert source.closed
+            await anext(framing.stream.aiter_encode(source))
+        assert closed.is_set()
 
     asyncio.run(main())
 
@@ -471,15 +461,14 @@ def test_a_source_that_is_no_generator_can_be_read_on_after_an_error(framing: Fr
 @framings
 def test_cancelling_reaches_the_source(framing: Framing) -> None:
     async def main() -> None:
-        source = Source(COSTS[0], ...)
-        chunks = framing.stream.aiter_encode(source.records)
+        chunks = framing.stream.aiter_encode(closing(closed := asyncio.Event(), COSTS[0], ...))
         await anext(chunks)
         waiting = asyncio.ensure_future(anext(chunks))
         await asyncio.sleep(0)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        assert source.closed
+        assert closed.is_set()
         assert [chunk async for chunk in chunks] == []
 
     asyncio.run(main())

@@ -82,6 +82,10 @@ def test_what_is_set_is_set_and_all_else_keeps_its_bytes_and_its_place(
     assert codec.stamp(message, extra=extra, **fields)[1] == patched
 
 
+def test_a_field_keeps_its_place_also_where_its_name_is_escaped() -> None:
+    assert json.patch(b'{"session\\u0049d":"a","b":1}', session_id="b") == b'{"sessionId":"b","b":1}'
+
+
 def shown(envelope: Envelope) -> dict[str, Any]:
     return {
         name: bytes(value) if isinstance(value, msgspec.Raw) else repr(value)
