@@ -6,14 +6,10 @@ import gc
 import re
 import signal
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pytest
 
 # Time is measured in bench/, never here: no test fails because a machine is slow.
 settings.register_profile("quick", deadline=None, max_examples=40)

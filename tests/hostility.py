@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chatcodec import DecodeError, EncodeError, json, msgpack, transcode
 
-from .support import EVENTS, FRAMES, LINES, TYPES, cut, errors_last, errors_of, outcome, outcome_of_callback, pieces
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import ModuleType
-
-    from .support import Framing
+from .support import (
+    EVENTS,
+    FRAMES,
+    LINES,
+    TYPES,
+    Framing,
+    cut,
+    errors_last,
+    errors_of,
+    outcome,
+    outcome_of_callback,
+    pieces,
+)
 
 CORPUS = Path(__file__).parent / "corpus"
 FOUND = CORPUS / "found.txt"  # what the fuzzer kept: one input a line, in hexadecimal
@@ -29,7 +36,7 @@ FRAMINGS_OF = {json: [LINES, EVENTS], msgpack: [FRAMES]}
 class Message:
     """A line of the corpus: what decode, peek, patch and transcoding do with `data`, by their letters."""
 
-    codec: ModuleType
+    codec: Any
     verdict: str
     data: bytes
     name: str
@@ -59,7 +66,7 @@ def asked(function: Callable[[Any], Any], given: Any) -> tuple[str, Any]:
         return "e", None
 
 
-def check_message(codec: ModuleType, data: bytes) -> str:
+def check_message(codec: Any, data: bytes) -> str:
     """Give `data` to every function of `codec`, check that they agree, and return the verdict."""
     letters, results = zip(
         *(asked(read, data) for read in (codec.decode, codec.peek, codec.patch, TRANSCODERS[codec])), strict=True

@@ -6,17 +6,13 @@ Lines are split at newlines, frames by their lengths, and events as section 9.2.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 from unittest.mock import ANY
 
 from msgspec import DecodeError, Raw, ValidationError
 
-from .support import BOM, EVENTS, FRAMES, LINES, Bad, plain
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from .support import Framing
+from .support import BOM, EVENTS, FRAMES, LINES, Bad, Framing, plain
 
 LINE_END = re.compile(rb"[\r\n]")
 NO_EVENT_STREAM = "no line of an event stream"

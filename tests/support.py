@@ -9,10 +9,12 @@ import sys
 import time
 import tracemalloc
 from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import FrameType
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import strategies as st
@@ -22,10 +24,6 @@ import chatcodec
 from chatcodec import ChatCompletionResponse, Envelope, RecordError, StreamError, frames, json, msgpack, ndjson, sse
 
 from .wire import hostile, records
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-    from types import FrameType
 
 LIBRARY = Path(chatcodec.__file__).parent
 BOM = b"\xef\xbb\xbf"

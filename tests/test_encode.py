@@ -6,11 +6,11 @@ import asyncio
 import re
 import traceback
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import datetime
 from itertools import cycle
 from operator import add
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import pytest
@@ -20,14 +20,9 @@ from typing_extensions import assert_type
 
 from chatcodec import ChatCompletionResponse, DecodeError, EncodeError, Envelope, frames, ndjson, sse
 
-from .support import COSTS, EVENTS, Awaited, alarm, alarms, framings, released_view
+from .support import COSTS, EVENTS, Awaited, Framing, alarm, alarms, framings, released_view
 from .support import texts as text_framings
 from .wire import records, texts
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from .support import Framing
 
 
 class Priced(ChatCompletionResponse):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import pytest
@@ -22,9 +23,6 @@ from chatcodec import (
 )
 
 from .wire import CODECS, DEEP, UTC, nested
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def rows(table: str) -> list[str]:

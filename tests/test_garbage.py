@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import gc
 from collections import deque
+from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from chatcodec import ChatCompletionResponse, Envelope, json, msgpack
 
-from .support import framings
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import ModuleType
-
-    from .support import Framing
+from .support import Framing, framings
 
 RECORD = ChatCompletionResponse(generation_id="g-1", choices=[{"delta": {"text": "x"}}] * 3, cost=0.25)
 # Twice as many as the collector lets pass, so that records of them wake it.
@@ -44,7 +39,7 @@ def collections(run: Callable[[], Any], times: int = 10) -> int:
 
 
 @pytest.mark.parametrize("codec", [json, msgpack])
-def test_peek_and_patch_never_wake_the_collector(codec: ModuleType) -> None:
+def test_peek_and_patch_never_wake_the_collector(codec: Any) -> None:
     body = codec.encode(RECORD)
     assert collections(lambda: [None for _ in range(100) if codec.peek(body)]) == 0
     assert collections(lambda: [None for _ in range(100) if codec.patch(body, session_id="s-1", cost=None)]) == 0

@@ -10,11 +10,12 @@ import socket
 import struct
 import subprocess
 import threading
+from collections.abc import Iterator
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgpack as peer_msgpack  # type: ignore[import-untyped, unused-ignore]
 import msgspec
@@ -28,10 +29,6 @@ from .oddities import EPOCH, MILLISECOND, odd_records
 from .support import cut
 from .wire import UTC
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import ModuleType
-
 pytestmark = pytest.mark.extras
 
 orjson = pytest.importorskip("orjson")  # no wheel for Python 3.15 yet
@@ -41,7 +38,7 @@ SECONDS = 60  # a peer that says nothing for so long has stopped
 
 # Each format by its name: its module, how its messages are read, and how many records the tests send.
 # A stream carries many on one connection; a message alone is all that a connection carries.
-FORMATS: dict[str, tuple[ModuleType, ModuleType, int]] = {
+FORMATS: dict[str, tuple[Any, Any, int]] = {
     "json": (json, json, 150),
     "msgpack": (msgpack, msgpack, 150),
     "ndjson": (ndjson, json, 2500),
@@ -76,7 +73,7 @@ def describe(value: Any, *, javascript_numbers: bool) -> str:  # noqa: PLR0911  
     return f"{{{','.join(sorted(fields))}}}"
 
 
-def describe_record(record: ChatCompletionResponse, codec: ModuleType) -> str:
+def describe_record(record: ChatCompletionResponse, codec: Any) -> str:
     """Say what `record` holds by its names on the wire."""
     names = zip(ChatCompletionResponse.__struct_encode_fields__, ChatCompletionResponse.__struct_fields__, strict=True)
     fields = {wire: getattr(record, name) for wire, name in names if getattr(record, name) is not None}
@@ -92,7 +89,7 @@ def numbers_as_floats(value: Any) -> Any:
     return float(value) if type(value) is int else value
 
 
-def plain(record: ChatCompletionResponse, codec: ModuleType) -> dict[str, Any]:
+def plain(record: ChatCompletionResponse, codec: Any) -> dict[str, Any]:
     """Return the fields of the record alone, as they are after a way through JavaScript."""
     fields = {name: getattr(record, name) for name in ChatCompletionResponse.__struct_fields__}
     return numbers_as_floats(fields) if codec is json else fields
@@ -270,7 +267,7 @@ def instant_of(kind: int, data: bytes | memoryview) -> datetime:
 
 
 # Each peer by its name: the codec that reads and writes the same, how it encodes and how it decodes.
-PEERS: dict[str, tuple[ModuleType, Any, Any]] = {
+PEERS: dict[str, tuple[Any, Any, Any]] = {
     "orjson": (json, orjson.dumps, loads_with_instant),
     "msgpack": (
         msgpack,

@@ -9,7 +9,8 @@ import itertools
 import pathlib
 import socket
 import tempfile
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,12 +18,7 @@ from hypothesis import strategies as st
 
 from chatcodec import ChatCompletionResponse, Envelope, RecordError, StreamError, sse
 
-from .support import COSTS, Awaited, Bad, bad, drained, errors_last, framings, outcome, pieces, streams_of
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-    from .support import Framing
+from .support import COSTS, Awaited, Bad, Framing, bad, drained, errors_last, framings, outcome, pieces, streams_of
 
 KIB = 1024
 
@@ -85,9 +81,7 @@ def seen_over_each_source(framing: Framing, chunks: list[bytes], **options: Any)
 
 @framings
 @given(data=st.data(), size=st.integers(1, 30), limit=st.none() | st.integers(1, 60))
-def test_each_iterator_over_each_source_gives_what_feeding_does(
-    framing: Framing, data: Any, size: int, limit: Any
-) -> None:
+def test_iterating_over_any_source_gives_what_feeding_gives(framing: Framing, data: Any, size: int, limit: Any) -> None:
     whole = data.draw(streams_of(framing))[:2000]
     type = data.draw(st.sampled_from([ChatCompletionResponse, bytes]))
     chunks = pieces(whole, size)

@@ -7,9 +7,10 @@ import io
 import math
 import mmap
 import pickle
+from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import pytest
@@ -25,14 +26,8 @@ from chatcodec import (
     transcode,
 )
 
-from .support import STREAMS, framings, released_view, texts
+from .support import STREAMS, Framing, framings, released_view, texts
 from .wire import CODECS, UTC, codecs, raw
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import ModuleType
-
-    from .support import Framing
 
 
 def closed_map() -> mmap.mmap:
@@ -45,7 +40,7 @@ def with_gaps() -> memoryview:
     return memoryview(b"{ } x ")[::2]
 
 
-def readers(codec: ModuleType) -> list[Callable[[Any], Any]]:
+def readers(codec: Any) -> list[Callable[[Any], Any]]:
     """Return every function of a codec that reads a buffer, with that buffer as its only argument."""
     convert = transcode.json_to_msgpack if codec is json else transcode.msgpack_to_json
     return [
@@ -62,7 +57,7 @@ def readers(codec: ModuleType) -> list[Callable[[Any], Any]]:
 
 @codecs
 @pytest.mark.parametrize("make", [closed_map, released_view])
-def test_a_closed_or_released_buffer_is_a_value_error(codec: ModuleType, make: Any) -> None:
+def test_a_closed_or_released_buffer_is_a_value_error(codec: Any, make: Any) -> None:
     for read in readers(codec):
         with pytest.raises(ValueError, match=r"closed|released") as caught:
             read(make())
@@ -71,7 +66,7 @@ def test_a_closed_or_released_buffer_is_a_value_error(codec: ModuleType, make: A
 
 
 @codecs
-def test_a_buffer_that_is_not_contiguous_is_a_buffer_error(codec: ModuleType) -> None:
+def test_a_buffer_that_is_not_contiguous_is_a_buffer_error(codec: Any) -> None:
     for buffer in (with_gaps(), memoryview(b"}{")[::-1]):
         for read in readers(codec):
             with pytest.raises(BufferError, match="contiguous"):
@@ -79,7 +74,7 @@ def test_a_buffer_that_is_not_contiguous_is_a_buffer_error(codec: ModuleType) ->
 
 
 @codecs
-def test_an_array_in_column_major_order_is_a_buffer_error(codec: ModuleType) -> None:
+def test_an_array_in_column_major_order_is_a_buffer_error(codec: Any) -> None:
     numpy = pytest.importorskip("numpy")
     for read in readers(codec):
         with pytest.raises(BufferError, match="contiguous"):
@@ -172,7 +167,7 @@ class Priced(ChatCompletionResponse):
 Frozen: Any = msgspec.defstruct("Frozen", [], bases=(ChatCompletionResponse,), frozen=True)
 
 
-def writers(codec: ModuleType, timestamp: Any) -> list[Callable[[], Any]]:
+def writers(codec: Any, timestamp: Any) -> list[Callable[[], Any]]:
     """Return every way to write a timestamp."""
     return [
         lambda: codec.encode(ChatCompletionResponse(timestamp=timestamp)),
@@ -189,7 +184,7 @@ def writers(codec: ModuleType, timestamp: Any) -> list[Callable[[], Any]]:
 
 @codecs
 @pytest.mark.parametrize("timestamp", NO_TIMES)
-def test_a_timestamp_of_a_wrong_type_is_a_type_error_that_names_the_field(codec: ModuleType, timestamp: Any) -> None:
+def test_a_timestamp_of_a_wrong_type_is_a_type_error_that_names_the_field(codec: Any, timestamp: Any) -> None:
     text = f"^(record 1: )?timestamp: Expected `datetime`, got `{type(timestamp).__name__}`$"
     for write in writers(codec, timestamp):
         with pytest.raises(TypeError, match=text):
@@ -197,7 +192,7 @@ def test_a_timestamp_of_a_wrong_type_is_a_type_error_that_names_the_field(codec:
 
 
 @codecs
-def test_a_time_without_an_offset_is_an_encode_error(codec: ModuleType) -> None:
+def test_a_time_without_an_offset_is_an_encode_error(codec: Any) -> None:
     for write in writers(codec, datetime(2026, 1, 2)):
         with pytest.raises(EncodeError, match=r"timestamp has no offset$"):
             write()
@@ -260,7 +255,7 @@ def test_the_times_of_freezegun_and_others_while_it_is_active_are_written_as_dat
 
 
 @codecs
-def test_a_hook_runs_once_and_what_it_set_is_written(codec: ModuleType) -> None:
+def test_a_hook_runs_once_and_what_it_set_is_written(codec: Any) -> None:
     ran = []
 
     class Hooked(ChatCompletionResponse):
@@ -348,7 +343,7 @@ def attempt(call: Callable[[], Any], *buffers: Any) -> Any:
 
 @codecs
 @odd
-def test_anything_can_be_passed_as_a_buffer(codec: ModuleType, value: Any) -> None:
+def test_anything_can_be_passed_as_a_buffer(codec: Any, value: Any) -> None:
     for read in [*readers(codec), codec.decode_choices]:
         if codec.decode_choices is not read or not isinstance(value, Falsy):
             attempt(partial(read, value), value)
@@ -356,14 +351,14 @@ def test_anything_can_be_passed_as_a_buffer(codec: ModuleType, value: Any) -> No
 
 @codecs
 @odd
-def test_anything_can_be_passed_as_a_type(codec: ModuleType, value: Any) -> None:
+def test_anything_can_be_passed_as_a_type(codec: Any, value: Any) -> None:
     for read in (codec.decode, codec.peek, codec.stamp):
         attempt(partial(read, raw(codec), value))
 
 
 @codecs
 @odd
-def test_anything_can_be_passed_as_a_record(codec: ModuleType, value: Any) -> None:
+def test_anything_can_be_passed_as_a_record(codec: Any, value: Any) -> None:
     attempt(lambda: codec.encode(value), value)
     buffer = bytearray(b"kept")
     if attempt(lambda: codec.encode_into(value, buffer, 4) or True, value) is None:
@@ -376,7 +371,7 @@ def test_anything_can_be_passed_as_a_record(codec: ModuleType, value: Any) -> No
 
 @codecs
 @odd
-def test_anything_can_be_passed_as_a_buffer_to_write_into(codec: ModuleType, value: Any) -> None:
+def test_anything_can_be_passed_as_a_buffer_to_write_into(codec: Any, value: Any) -> None:
     attempt(lambda: codec.encode_into(ChatCompletionResponse(), value), value)
     if not isinstance(value, int):
         attempt(lambda: codec.encode_into(ChatCompletionResponse(), bytearray(), value))
@@ -385,7 +380,7 @@ def test_anything_can_be_passed_as_a_buffer_to_write_into(codec: ModuleType, val
 @codecs
 @odd
 @pytest.mark.parametrize("field", FIELDS)
-def test_what_can_be_set_can_be_read(codec: ModuleType, value: Any, field: str) -> None:
+def test_what_can_be_set_can_be_read(codec: Any, value: Any, field: str) -> None:
     for message in (b"{}", b'{"cost":1,"choices":[{"a":2}]}'):
         encoded = message if codec is json else transcode.json_to_msgpack(message)
         patched = attempt(lambda: codec.patch(encoded, **{field: value}))
@@ -399,7 +394,7 @@ def test_what_can_be_set_can_be_read(codec: ModuleType, value: Any, field: str) 
 @codecs
 @odd
 @pytest.mark.parametrize("field", FIELDS)
-def test_a_value_is_rejected_where_msgspec_rejects_it(codec: ModuleType, value: Any, field: str) -> None:
+def test_a_value_is_rejected_where_msgspec_rejects_it(codec: Any, value: Any, field: str) -> None:
     if field == "timestamp":
         return  # a subclass of datetime is more than msgspec takes
     types = {one.name: one.type for one in msgspec.structs.fields(ChatCompletionResponse)}
@@ -413,7 +408,7 @@ def test_a_value_is_rejected_where_msgspec_rejects_it(codec: ModuleType, value: 
 @codecs
 @odd
 @pytest.mark.parametrize("name", ["a", "cost", "sessionId", "session_id", 5, None])
-def test_anything_can_be_passed_as_extra(codec: ModuleType, value: Any, name: Any) -> None:
+def test_anything_can_be_passed_as_extra(codec: Any, value: Any, name: Any) -> None:
     attempt(lambda: codec.patch(raw(codec), extra=value), value)
     attempt(lambda: codec.patch(raw(codec), extra={name: value}), value)
     attempt(lambda: codec.stamp(raw(codec), extra={name: value}), value)

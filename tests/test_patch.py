@@ -7,7 +7,7 @@ from decimal import Decimal
 from enum import IntEnum
 from fractions import Fraction
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import pytest
@@ -19,9 +19,6 @@ from chatcodec import ChatCompletionResponse, DecodeError, EncodeError, Envelope
 from .support import FRAMINGS, STREAMS, alarm, alarms
 from .wire import bare, changes, codecs, floats, hostile, optional_fields, raw, texts, values
 
-if TYPE_CHECKING:
-    from types import ModuleType
-
 framings = pytest.mark.parametrize(
     ("framing", "codec"), [(one.stream, one.codec) for one in FRAMINGS], ids=["ndjson", "frames", "sse"]
 )
@@ -29,7 +26,7 @@ WIRE = ChatCompletionResponse.__struct_encode_fields__
 NAMES = dict(zip(ChatCompletionResponse.__struct_fields__, WIRE, strict=True))
 
 
-def views(codec: ModuleType, message: bytes) -> list[tuple[str, bytes]]:
+def views(codec: Any, message: bytes) -> list[tuple[str, bytes]]:
     """Return the fields of a message, in their order, each with its bytes."""
     return [(name, bytes(view)) for name, view in bare(codec).decode(message, type=dict[str, msgspec.Raw]).items()]
 
@@ -45,7 +42,7 @@ wire_values = st.fixed_dictionaries({}, optional=optional_fields).map(
 
 
 @st.composite
-def messages(draw: st.DrawFn, codec: ModuleType) -> bytes:
+def messages(draw: st.DrawFn, codec: Any) -> bytes:
     """Draw a message of `codec`."""
     drawn = draw(st.lists(st.tuples(names, values | st.none()), max_size=5))
     known = draw(wire_values)
@@ -68,7 +65,7 @@ extras = st.dictionaries(texts.filter(lambda name: name not in WIRE), values, ma
 @codecs
 @given(data=st.data(), fields=changes, extra=extras)
 def test_what_is_set_is_set_and_all_else_keeps_its_bytes_and_its_place(
-    codec: ModuleType, data: Any, fields: Any, extra: Any
+    codec: Any, data: Any, fields: Any, extra: Any
 ) -> None:
     message = data.draw(messages(codec))
     expected = dict(views(codec, message))
@@ -103,7 +100,7 @@ class Wider(Envelope):
 @codecs
 @pytest.mark.parametrize("type", [Envelope, Wider])
 @given(data=st.data(), long=st.sampled_from(["", "x" * 5000]))
-def test_stamp_returns_what_peek_returns(codec: ModuleType, type: Any, data: Any, long: str) -> None:
+def test_stamp_returns_what_peek_returns(codec: Any, type: Any, data: Any, long: str) -> None:
     message = data.draw(messages(codec))
     if long:
         message = codec.patch(message, choices=[{"a": long}], extra={"error": data.draw(values)})
@@ -117,7 +114,7 @@ sizes = pytest.mark.parametrize("size", [10, 10_000])
 
 @codecs
 @sizes
-def test_stamp_rejects_a_bad_value_also_where_a_duplicate_follows(codec: ModuleType, size: int) -> None:
+def test_stamp_rejects_a_bad_value_also_where_a_duplicate_follows(codec: Any, size: int) -> None:
     message = raw(codec, cost="x", COST=1, choices=[{"a": "x" * size}]).replace(b"COST", b"cost")
     with pytest.raises(ValidationError, match=r"got `str` - at `\$.cost`"):
         codec.stamp(message, latency=1.0)
@@ -125,7 +122,7 @@ def test_stamp_rejects_a_bad_value_also_where_a_duplicate_follows(codec: ModuleT
 
 @codecs
 @sizes
-def test_the_views_of_stamp_are_of_the_buffer(codec: ModuleType, size: int) -> None:
+def test_the_views_of_stamp_are_of_the_buffer(codec: Any, size: int) -> None:
     buffer = bytearray(raw(codec, error="e" * size, choices=[{"a": "x" * size}]))
     envelope, _ = codec.stamp(buffer, cost=1.0)
     buffer[:] = buffer.replace(b"x" * size, b"y" * size).replace(b"e" * size, b"f" * size)
@@ -134,7 +131,7 @@ def test_the_views_of_stamp_are_of_the_buffer(codec: ModuleType, size: int) -> N
 
 
 @codecs
-def test_a_subclass_sees_the_whole_message(codec: ModuleType) -> None:
+def test_a_subclass_sees_the_whole_message(codec: Any) -> None:
     seen = []
 
     class Seeing(Envelope):
@@ -148,7 +145,7 @@ def test_a_subclass_sees_the_whole_message(codec: ModuleType) -> None:
 
 @codecs
 @pytest.mark.parametrize("size", [0, 14, 15, 16, 17, 65_534, 65_535, 65_536, 65_537])
-def test_a_message_may_have_any_number_of_fields(codec: ModuleType, size: int) -> None:
+def test_a_message_may_have_any_number_of_fields(codec: Any, size: int) -> None:
     fields = {f"f{at}": at for at in range(size)}
     for message in (raw(codec, **fields), raw(codec, **fields, cost=1)):
         decoded = bare(codec).decode(codec.patch(message, cost=2.0, session_id="s"))
@@ -158,9 +155,7 @@ def test_a_message_may_have_any_number_of_fields(codec: ModuleType, size: int) -
 
 @framings
 @pytest.mark.parametrize("size", [0, 12, 13, 14, 15, 16, 65_535])
-def test_messages_stamped_together_may_have_any_number_of_fields(
-    framing: ModuleType, codec: ModuleType, size: int
-) -> None:
+def test_messages_stamped_together_may_have_any_number_of_fields(framing: Any, codec: Any, size: int) -> None:
     fields = {f"f{at}": at for at in range(size)}
     _, framed = framing.stamp([raw(codec, **fields)] * 2, cost=2.0, session_id="s")
     assert framed == framing.encode([raw(codec, **fields, cost=2.0, sessionId="s")] * 2)
@@ -177,7 +172,7 @@ def reason(call: Any) -> str:
 
 @codecs
 @given(data=st.data(), fields=changes)
-def test_stamp_rejects_what_patch_or_peek_rejects(codec: ModuleType, data: Any, fields: Any) -> None:
+def test_stamp_rejects_what_patch_or_peek_rejects(codec: Any, data: Any, fields: Any) -> None:
     message = data.draw(hostile(codec))
     patched = reason(lambda: codec.patch(message, **fields))
     assert reason(lambda: codec.stamp(message, **fields)) == patched or reason(lambda: codec.peek(message))
@@ -202,7 +197,7 @@ WRONG: list[tuple[str, Any, str]] = [
 ]
 
 
-def setters(codec: ModuleType) -> list[Any]:
+def setters(codec: Any) -> list[Any]:
     """Return what sets fields of a message."""
     together = [lambda one, framing=framing, **fields: framing.stamp([one], **fields) for framing in STREAMS[codec]]
     return [codec.patch, codec.stamp, *together]
@@ -211,7 +206,7 @@ def setters(codec: ModuleType) -> list[Any]:
 @codecs
 @pytest.mark.parametrize(("name", "value", "text"), WRONG)
 def test_a_value_of_the_wrong_type_is_a_type_error_that_names_the_field(
-    codec: ModuleType, name: str, value: Any, text: str
+    codec: Any, name: str, value: Any, text: str
 ) -> None:
     for set in setters(codec):
         with pytest.raises(TypeError) as caught:
@@ -221,7 +216,7 @@ def test_a_value_of_the_wrong_type_is_a_type_error_that_names_the_field(
 
 
 @framings
-def test_a_value_is_checked_also_where_there_are_no_messages(framing: ModuleType, codec: ModuleType) -> None:
+def test_a_value_is_checked_also_where_there_are_no_messages(framing: Any, codec: Any) -> None:
     with pytest.raises(TypeError, match=r"^cost: Expected"):
         framing.stamp([], cost="x")
 
@@ -249,7 +244,7 @@ class Price(IntEnum):
 )
 @codecs
 def test_what_fits_the_type_of_a_field_is_written_as_readers_read_it(
-    codec: ModuleType, name: str, value: Any, plain: Any
+    codec: Any, name: str, value: Any, plain: Any
 ) -> None:
     expected = raw(codec, **{NAMES[name]: plain})
     assert getattr(codec.decode(expected), name) == plain
@@ -260,7 +255,7 @@ def test_what_fits_the_type_of_a_field_is_written_as_readers_read_it(
 
 
 @codecs
-def test_a_name_that_the_record_has_not_is_a_type_error(codec: ModuleType) -> None:
+def test_a_name_that_the_record_has_not_is_a_type_error(codec: Any) -> None:
     for set in setters(codec):
         for name in ("currency", "sessionId"):
             with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
@@ -268,7 +263,7 @@ def test_a_name_that_the_record_has_not_is_a_type_error(codec: ModuleType) -> No
 
 
 @codecs
-def test_extra_sets_and_removes_fields_by_their_wire_names(codec: ModuleType) -> None:
+def test_extra_sets_and_removes_fields_by_their_wire_names(codec: Any) -> None:
     message = raw(codec, region="eu", cost=1, usage={"a": 1})
     extra = {"usage": None, "region": "us", "error": {"a": [1]}}
     expected = raw(codec, region="us", cost=1, error={"a": [1]}, stream=True)
@@ -279,7 +274,7 @@ def test_extra_sets_and_removes_fields_by_their_wire_names(codec: ModuleType) ->
 
 
 @codecs
-def test_extra_has_no_field_of_the_record(codec: ModuleType) -> None:
+def test_extra_has_no_field_of_the_record(codec: Any) -> None:
     for name in WIRE:
         for set in setters(codec):
             for value in (None, 1):
@@ -289,14 +284,14 @@ def test_extra_has_no_field_of_the_record(codec: ModuleType) -> None:
 
 @codecs
 @pytest.mark.parametrize("extra", [5, "a", [("a", 1)], ["a"], object(), {5: 1}])
-def test_extra_is_a_mapping_whose_names_are_strings(codec: ModuleType, extra: Any) -> None:
+def test_extra_is_a_mapping_whose_names_are_strings(codec: Any, extra: Any) -> None:
     text = "a name in `extra` is not a string$" if isinstance(extra, dict) else "`extra` is a mapping from wire names"
     with pytest.raises(TypeError, match=f"^{text}"):
         codec.patch(raw(codec), extra=extra)
 
 
 @codecs
-def test_what_cannot_be_written_is_an_encode_error(codec: ModuleType) -> None:
+def test_what_cannot_be_written_is_an_encode_error(codec: Any) -> None:
     for set in setters(codec):
         with pytest.raises(EncodeError, match=r"^text holds half a surrogate pair$"):
             set(raw(codec), session_id="\ud800")
@@ -311,7 +306,7 @@ def test_what_cannot_be_written_is_an_encode_error(codec: ModuleType) -> None:
 @pytest.mark.parametrize("type", [Envelope, Wider])
 @given(data=st.data(), fields=changes | st.fixed_dictionaries({"latency": floats}), extra=st.none() | extras)
 def test_a_framing_stamps_each_message_as_the_codec_does(
-    framing: ModuleType, codec: ModuleType, type: Any, data: Any, fields: Any, extra: Any
+    framing: Any, codec: Any, type: Any, data: Any, fields: Any, extra: Any
 ) -> None:
     many = data.draw(st.lists(messages(codec), max_size=4))
     envelopes, framed = framing.stamp(iter(many), type, extra=extra, **fields)
@@ -333,7 +328,7 @@ def test_a_framing_stamps_each_message_as_the_codec_does(
 )
 @pytest.mark.parametrize("before", [{}, {"cost": 1}, {"cost": None}, {"error": {}}, {"stream": True}], ids=str)
 def test_messages_that_are_stamped_together_are_as_those_stamped_alone(
-    framing: ModuleType, codec: ModuleType, before: dict[str, Any], set: dict[str, Any]
+    framing: Any, codec: Any, before: dict[str, Any], set: dict[str, Any]
 ) -> None:
     message = raw(codec, **before)
     spaced = [message, message.replace(b"}", b" }") + b"\n"] if codec is json else [message]
@@ -344,13 +339,13 @@ def test_messages_that_are_stamped_together_are_as_those_stamped_alone(
     assert framed == framing.encode([stamped for _, stamped in singles])
 
 
-def on_one_line(codec: ModuleType, value: bytes) -> bytes:
+def on_one_line(codec: Any, value: bytes) -> bytes:
     return value.replace(b"\n", b" ").replace(b"\r", b" ") if codec is json else value
 
 
 @pytest.mark.parametrize("framing", STREAMS[json])
 @pytest.mark.parametrize("message", [b'{"a":[1,\n2]}', b'{"a":[1,\r2]}', b'\r\n{\n"a":\r\n[1,\r\n2]\r}\n'])
-def test_a_message_that_is_spread_over_lines_is_stamped_on_one(framing: ModuleType, message: bytes) -> None:
+def test_a_message_that_is_spread_over_lines_is_stamped_on_one(framing: Any, message: bytes) -> None:
     _, framed = framing.stamp([b"{}", message], cost=1.0)
     assert framed.count(b"\n") == framing.encode([b"{}"] * 2).count(b"\n")
     assert b"\r" not in framed
@@ -359,13 +354,13 @@ def test_a_message_that_is_spread_over_lines_is_stamped_on_one(framing: ModuleTy
 
 
 @framings
-def test_no_messages_are_no_bytes(framing: ModuleType, codec: ModuleType) -> None:
+def test_no_messages_are_no_bytes(framing: Any, codec: Any) -> None:
     assert framing.stamp([], cost=1.0) == ([], b"")
     assert framing.stamp(iter(())) == ([], b"")
 
 
 @framings
-def test_a_bad_message_is_raised_with_its_number(framing: ModuleType, codec: ModuleType) -> None:
+def test_a_bad_message_is_raised_with_its_number(framing: Any, codec: Any) -> None:
     good = raw(codec, cost=1)
     bad = raw(codec, cost="x", a="y" * 2000)
     with pytest.raises(RecordError) as caught:
@@ -381,7 +376,7 @@ def test_a_bad_message_is_raised_with_its_number(framing: ModuleType, codec: Mod
 
 
 @framings
-def test_a_bad_message_is_given_to_on_error_and_left_out(framing: ModuleType, codec: ModuleType) -> None:
+def test_a_bad_message_is_given_to_on_error_and_left_out(framing: Any, codec: Any) -> None:
     good = raw(codec, cost=1)
     errors: list[RecordError] = []
     envelopes, framed = framing.stamp([b"", good, good[:-1], raw(codec, cost=[])], on_error=errors.append, cost=None)
@@ -392,9 +387,7 @@ def test_a_bad_message_is_given_to_on_error_and_left_out(framing: ModuleType, co
 
 @framings
 @given(data=st.data())
-def test_the_error_of_a_message_does_not_depend_on_those_before_it(
-    framing: ModuleType, codec: ModuleType, data: Any
-) -> None:
+def test_the_error_of_a_message_does_not_depend_on_those_before_it(framing: Any, codec: Any, data: Any) -> None:
     many = data.draw(st.lists(hostile(codec) | messages(codec), max_size=4))
     errors: list[RecordError] = []
     framing.stamp(many, on_error=errors.append, latency=1.0)
@@ -405,7 +398,7 @@ def test_the_error_of_a_message_does_not_depend_on_those_before_it(
 
 
 @framings
-def test_what_on_error_raises_comes_out(framing: ModuleType, codec: ModuleType) -> None:
+def test_what_on_error_raises_comes_out(framing: Any, codec: Any) -> None:
     def fail(_: RecordError) -> None:
         raise KeyError
 
@@ -414,9 +407,7 @@ def test_what_on_error_raises_comes_out(framing: ModuleType, codec: ModuleType) 
 
 
 @framings
-def test_what_a_type_of_the_users_raises_comes_out_and_is_no_bad_message(
-    framing: ModuleType, codec: ModuleType
-) -> None:
+def test_what_a_type_of_the_users_raises_comes_out_and_is_no_bad_message(framing: Any, codec: Any) -> None:
     class Odd(Envelope):
         def __post_init__(self) -> None:
             raise KeyError
@@ -429,7 +420,7 @@ def test_what_a_type_of_the_users_raises_comes_out_and_is_no_bad_message(
 
 @framings
 @pytest.mark.parametrize("message", [7, "{}", None, {}, ChatCompletionResponse()])
-def test_what_is_no_message_is_a_type_error(framing: ModuleType, codec: ModuleType, message: Any) -> None:
+def test_what_is_no_message_is_a_type_error(framing: Any, codec: Any, message: Any) -> None:
     for messages in ([message], [raw(codec), message], [raw(codec, cost=2.0), message]):
         with pytest.raises(TypeError):
             framing.stamp(messages, cost=1.0, on_error=print)
@@ -437,13 +428,13 @@ def test_what_is_no_message_is_a_type_error(framing: ModuleType, codec: ModuleTy
 
 @framings
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, msgspec.Raw, lambda message: message.decode("latin-1")])
-def test_one_message_in_place_of_many_is_a_type_error(framing: ModuleType, codec: ModuleType, kind: Any) -> None:
+def test_one_message_in_place_of_many_is_a_type_error(framing: Any, codec: Any, kind: Any) -> None:
     with pytest.raises(TypeError, match="`messages` is one message"):
         framing.stamp(kind(raw(codec)), cost=1.0)
 
 
 @framings
-def test_buffers_of_any_kind_are_messages(framing: ModuleType, codec: ModuleType) -> None:
+def test_buffers_of_any_kind_are_messages(framing: Any, codec: Any) -> None:
     kinds: list[Any] = [bytes, bytearray, memoryview, msgspec.Raw, pickle.PickleBuffer]
     for message in (raw(codec, cost=1.0, region="eu"), raw(codec, region="eu")):
         envelopes, framed = framing.stamp([kind(message) for kind in kinds], cost=2.0)
@@ -453,9 +444,7 @@ def test_buffers_of_any_kind_are_messages(framing: ModuleType, codec: ModuleType
 
 @framings
 @alarms
-def test_what_the_handler_of_a_signal_raises_comes_out(
-    framing: ModuleType, codec: ModuleType, kind: type[BaseException]
-) -> None:
+def test_what_the_handler_of_a_signal_raises_comes_out(framing: Any, codec: Any, kind: type[BaseException]) -> None:
     many = [raw(codec, cost=1.0)] * 100_000
     with pytest.raises(kind), alarm(kind):
         framing.stamp(many, latency=1.0)

@@ -8,20 +8,15 @@ import gc
 import socket
 import struct
 import tracemalloc
+from collections.abc import Iterator
 from random import Random
-from typing import TYPE_CHECKING
 
 import psutil  # type: ignore[import-untyped]
 import pytest
 
 from chatcodec import ChatCompletionResponse, RecordError, StreamError
 
-from .support import framings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from .support import Framing
+from .support import Framing, framings
 
 pytestmark = [pytest.mark.extras, pytest.mark.slow]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,9 +17,6 @@ from chatcodec import ChatCompletionResponse, Envelope, RecordError, StreamError
 
 from .reference import NO_EVENT_STREAM, expected
 from .support import BOM, COSTS, EVENTS, TYPES, check_growth, cut, errors_of, outcome, pieces, types
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ONE, TWO = COSTS[:2]
 BAD = b'data: {"cost":"x"}\n\n'

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import pytest
@@ -31,6 +32,7 @@ from .support import (
     FRAMES,
     LINES,
     TYPES,
+    Framing,
     alarm,
     alarms,
     bad,
@@ -51,11 +53,6 @@ from .support import (
     types,
 )
 from .wire import CASES
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from .support import Framing
 
 KIB = 1024
 MIB = 1024 * KIB

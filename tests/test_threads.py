@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from chatcodec import ChatCompletionResponse, Envelope
 
 from .oddities import odd_records
-from .support import cut, drained, framings, outcome
+from .support import Framing, cut, drained, framings, outcome
 from .wire import codecs
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import ModuleType
-
-    from .support import Framing
 
 pytestmark = pytest.mark.usefixtures("eager_switches")
 THREADS = 4
@@ -36,7 +31,7 @@ def eager_switches() -> Iterator[None]:
 
 
 @codecs
-def test_functions_are_safe_to_call_from_many_threads(codec: ModuleType) -> None:
+def test_functions_are_safe_to_call_from_many_threads(codec: Any) -> None:
     def work(number: int) -> None:
         record = ChatCompletionResponse(session_id=str(number), choices=[{"a": [number] * 50}], cost=1.0)
         message = codec.encode(record)

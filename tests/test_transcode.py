@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,10 +13,7 @@ from hypothesis import strategies as st
 from chatcodec import ChatCompletionResponse, EncodeError, ValidationError, json, msgpack
 from chatcodec.transcode import json_to_msgpack, msgpack_to_json
 
-from .wire import CASES, UTC, records, same, texts, values
-
-if TYPE_CHECKING:
-    from .wire import Case
+from .wire import CASES, UTC, Case, records, same, texts, values
 
 WAYS = [(json, json_to_msgpack), (msgpack, msgpack_to_json)]
 
