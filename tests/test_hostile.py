@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
+import importlib.util
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chatcodec import ChatCompletionResponse, DecodeError, json, msgpack
 
-from .hostility import (
-    FRAMINGS_OF,
-    TRANSCODERS,
-    Message,
-    asked,
-    check_message,
-    check_stream,
-    found_inputs,
-    saved_messages,
-)
+from .hostility import TRANSCODERS, Message, asked, check_message, check_stream, found_inputs, saved_messages
 from .oddities import odd_record
-from .support import TYPES, Bad, Framing, errors_of, framings, outcome, traced, work
-from .wire import CODECS, codecs, hostile, nested
+from .support import FRAMINGS_OF, TYPES, Bad, Framing, errors_of, framings, outcome, streams_of, traced, work
+from .wire import codecs, hostile, nested
 
 SAVED = list(saved_messages())
 saved = pytest.mark.parametrize("message", SAVED, ids=[f"{one.codec.__name__[10:]}: {one.name}" for one in SAVED])
@@ -53,17 +47,7 @@ def test_a_hostile_message_in_a_stream_harms_no_other(message: Message) -> None:
             assert (len(seen), len(errors_of(seen))) == (3, message.verdict[0] == "n")
 
 
-@framings
-def test_the_whole_corpus_as_one_stream_is_cut_anywhere(framing: Framing) -> None:
-    random = Random(1)
-    pieces = [framing.frame(message.data) for message in SAVED if message.codec is framing.codec]
-    for limit in (None, 10):
-        random.shuffle(pieces)
-        whole = b"".join(pieces)
-        check_stream(framing, whole, random.choices(range(len(whole)), k=50), limit)
-
-
-@pytest.mark.parametrize("codec", CODECS, ids=["json", "msgpack"])
+@codecs
 @pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in range(1, 5))])
 def test_what_the_fuzzer_kept_passes_every_check(codec: Any, part: int) -> None:
     for data in found_inputs()[part::5]:
@@ -109,6 +93,39 @@ def test_damaged_records_raise_ours_or_nothing(codec: Any) -> None:
 @given(data=st.data())
 def test_bytes_of_any_kind_pass_every_check(codec: Any, data: st.DataObject) -> None:
     check_message(codec, data.draw(hostile(codec)))
+
+
+# Fuzzing for a bounded time: by hypothesis everywhere, and guided by coverage where atheris is installed
+
+thousands = settings(max_examples=2000, suppress_health_check=list(HealthCheck))
+
+
+@pytest.mark.slow
+@codecs
+@thousands
+@given(data=st.data(), more=st.sampled_from([b"", *(message.data for message in SAVED)]))
+def test_thousands_of_hostile_messages_pass_every_check(codec: Any, data: st.DataObject, more: bytes) -> None:
+    check_message(codec, more + data.draw(hostile(codec)))
+
+
+@pytest.mark.slow
+@framings
+@thousands
+@given(data=st.data(), places=st.lists(st.integers(0, 2000), max_size=5), limit=st.none() | st.integers(1, 60))
+def test_thousands_of_hostile_streams_pass_every_check(
+    framing: Framing, data: st.DataObject, places: list[int], limit: int | None
+) -> None:
+    check_stream(framing, data.draw(streams_of(framing)), places, limit)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not importlib.util.find_spec("atheris"), reason="atheris is not installed")
+def test_a_minute_of_guided_fuzzing_finds_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.fuzz", str(tmp_path / "corpus"), "-max_total_time=90"]
+    root = Path(__file__).parent.parent
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
+    assert len(list((tmp_path / "corpus").iterdir())) > len(SAVED)  # it found its way into more than it started from
 
 
 # Nesting

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from chatcodec import ChatCompletionResponse, EncodeError, RecordError, msgpack, transcode
 
-from .hostility import FRAMINGS_OF, TRANSCODERS
-from .support import STREAMS, TYPES
+from .hostility import TRANSCODERS
+from .support import FRAMINGS_OF, STREAMS, TYPES
 from .wire import CASES, bare, codecs, optional_fields, raw
 
 markers = st.text("QXZJVKWY", min_size=8, max_size=16)

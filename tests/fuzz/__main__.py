@@ -20,9 +20,9 @@ import atheris  # type: ignore[import-not-found, import-untyped, unused-ignore]
 with atheris.instrument_imports(include=["chatcodec"]):  # pyright: ignore[reportAttributeAccessIssue]
     from chatcodec import json, msgpack
 
-from tests.hostility import FOUND, FRAMINGS_OF, check_message, check_stream, found_inputs, saved_messages
+from tests.hostility import FOUND, check_message, check_stream, found_inputs, saved_messages
 from tests.oddities import odd_records
-from tests.support import FRAMINGS
+from tests.support import FRAMINGS, FRAMINGS_OF
 from tests.wire import CASES
 
 if TYPE_CHECKING:
