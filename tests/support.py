@@ -131,7 +131,6 @@ class Bad(NamedTuple):
 
 
 def bad(error: RecordError) -> Bad:
-    """Return what a user sees of `error`."""
     assert isinstance(error, StreamError) is (error.kind in ("incomplete", "upstream"))
     assert str(error) == f"{error.unit} {error.index} at offset {error.offset}: {error.reason}"
     return Bad(error.kind, error.unit, error.index, error.offset, error.reason, error.data)
@@ -195,12 +194,10 @@ def errors_last(seen: list[Any]) -> list[Any]:
 
 
 def errors_of(seen: list[Any]) -> list[Bad]:
-    """Return the errors alone."""
     return [item for item in seen if isinstance(item, Bad)]
 
 
 def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
-    """Cut `data` at `places`."""
     bounds = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
     return [data[start:end] for start, end in itertools.pairwise(bounds)]
 

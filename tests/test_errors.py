@@ -11,20 +11,10 @@ from typing import Any, Literal
 
 import msgspec
 import pytest
+from msgspec import DecodeError, EncodeError, ValidationError
 
 import chatcodec
-from chatcodec import (
-    ChatCompletionResponse,
-    DecodeError,
-    EncodeError,
-    RecordError,
-    StreamError,
-    ValidationError,
-    _errors,
-    json,
-    msgpack,
-    ndjson,
-)
+from chatcodec import ChatCompletionResponse, RecordError, StreamError, _errors, json, msgpack, ndjson
 
 from .wire import CODECS, DEEP, bare, codecs, nested, raw
 

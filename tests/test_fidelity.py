@@ -9,18 +9,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import DecodeError, EncodeError, ValidationError
 
-from chatcodec import (
-    ChatCompletionResponse,
-    DecodeError,
-    EncodeError,
-    ValidationError,
-    frames,
-    json,
-    msgpack,
-    ndjson,
-    transcode,
-)
+from chatcodec import ChatCompletionResponse, frames, json, msgpack, ndjson, transcode
 
 from .wire import CODECS, DEEP, UTC, nested
 

@@ -237,13 +237,6 @@ def test_a_date_beyond_the_years_1_to_9999_is_a_decode_error(peer: list[str], mi
         assert codec.decode(codec.patch(message, timestamp=None)).cost == 1
 
 
-def test_what_json_stringify_makes_of_a_lone_surrogate_is_a_decode_error(peer: list[str]) -> None:
-    message = node(peer, r"process.stdout.write(JSON.stringify({ sessionId: '\ud800' }))")
-    assert message == rb'{"sessionId":"\ud800"}'
-    with pytest.raises(DecodeError):
-        json.decode(message)
-
-
 # Python's own peers
 
 

@@ -14,17 +14,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import DecodeError, EncodeError, ValidationError
 
-from chatcodec import (
-    ChatCompletionResponse,
-    DecodeError,
-    EncodeError,
-    Envelope,
-    ValidationError,
-    json,
-    msgpack,
-    transcode,
-)
+from chatcodec import ChatCompletionResponse, Envelope, json, msgpack, transcode
 
 from .support import STREAMS, Framing, framings, released_view, texts
 from .wire import CODECS, UTC, codecs, raw

@@ -7,13 +7,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from typing_extensions import assert_type
 
-from chatcodec import ChatCompletionResponse, Envelope, RecordError, StreamError, json, ndjson, sse
+from chatcodec import ChatCompletionResponse, Envelope, RecordError, StreamError, json, sse
 
 from .reference import NO_EVENT_STREAM, expected
 from .support import BOM, COSTS, EVENTS, TYPES, check_growth, cut, errors_of, outcome, pieces, types
@@ -84,17 +83,6 @@ def test_no_other_separator_ends_a_line(separator: str) -> None:
 def test_several_data_lines_are_joined_with_a_newline() -> None:
     assert outcome(EVENTS, [event(b"data: {", b'data: "cost":', b": x", b"data:1}") + DONE]) == [ONE]
     assert outcome(EVENTS, [event(b"data: a", b"data", b"data:  b") + DONE], type=bytes) == [b"a\n\n b"]
-
-
-@pytest.mark.parametrize("type", [bytes, msgspec.Raw])
-def test_an_event_of_several_data_lines_can_be_forwarded_as_events_and_as_lines(type: Any) -> None:
-    whole = event(b'data: {"generationId":"g",', b'data: "choices":[]}')
-    messages = sse.StreamDecoder(type).feed(GOOD + whole)
-    assert sse.encode(messages) == GOOD + whole
-    assert ndjson.encode(messages) in (
-        b'{"cost":1.0}\n{"generationId":"g", "choices":[]}\n',
-        b'{"cost":1.0}\n{"generationId":"g","choices":[]}\n',
-    )
 
 
 def test_comments_and_other_fields_mean_nothing_beside_data() -> None:

@@ -13,16 +13,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from chatcodec import (
-    ChatCompletionResponse,
-    DecodeError,
-    RecordError,
-    StreamError,
-    ValidationError,
-    frames,
-    ndjson,
-    sse,
-)
+from chatcodec import ChatCompletionResponse, DecodeError, RecordError, StreamError, ValidationError
 
 from .reference import expected
 from .support import (
@@ -624,15 +615,16 @@ def test_errors_that_are_not_drained_cost_no_more_than_drained_ones(framing: Fra
 # Names
 
 
-def test_all_three_have_the_same_names_and_signatures() -> None:
+@framings
+def test_all_three_have_the_same_names_and_signatures(framing: Framing) -> None:
     readers = {"StreamDecoder", "iter_decode", "aiter_decode", "iter_batches", "aiter_batches"}
-    for module in (ndjson, frames, sse):
-        assert readers | {"encode", "aiter_encode", "KEEP_ALIVE", "END"} <= set(module.__all__) == set(ndjson.__all__)
-        for name in {*module.__all__} - {"KEEP_ALIVE", "END"}:
-            ours, others = (inspect.signature(getattr(one, name)).parameters for one in (module, ndjson))
-            assert {*ours} - {*others} <= ({"require_done"} if name in readers else set())
-            assert [*ours.values()][: len(others)] == [*others.values()]
-            assert getattr(module, name).__doc__
+    module, lines = framing.stream, LINES.stream
+    assert readers | {"encode", "aiter_encode", "KEEP_ALIVE", "END"} <= set(module.__all__) == set(lines.__all__)
+    for name in {*module.__all__} - {"KEEP_ALIVE", "END"}:
+        ours, others = (inspect.signature(getattr(one, name)).parameters for one in (module, lines))
+        assert {*ours} - {*others} <= ({"require_done"} if name in readers else set())
+        assert [*ours.values()][: len(others)] == [*others.values()]
+        assert getattr(module, name).__doc__
 
 
 @framings
