@@ -7,9 +7,13 @@ import re
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from .support import FRAMINGS, TYPES
+from .wire import CODECS
 
 # Time is measured in bench/, never here: no test fails because a machine is slow.
 settings.register_profile("quick", deadline=None, max_examples=40)
@@ -20,6 +24,27 @@ settings.register_profile("thorough", deadline=None, max_examples=100)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if sys.platform != "win32":
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+# A test that takes one of these runs with each. Hypothesis has no fixtures of the scope of functions.
+
+
+@pytest.fixture(scope="module", params=FRAMINGS, ids=lambda framing: framing.stream.__name__[10:])
+def framing(request: pytest.FixtureRequest) -> Any:
+    """Return one of the three framings."""
+    return request.param
+
+
+@pytest.fixture(scope="module", params=CODECS, ids=["json", "msgpack"])
+def codec(request: pytest.FixtureRequest) -> Any:
+    """Return one of the two codecs."""
+    return request.param
+
+
+@pytest.fixture(scope="module", params=TYPES, ids=lambda record: record.__name__)
+def type(request: pytest.FixtureRequest) -> Any:
+    """Return one of the types that a stream decodes into."""
+    return request.param
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -114,9 +114,7 @@ EVENTS = Framing(
 FRAMINGS = [LINES, FRAMES, EVENTS]
 FRAMINGS_OF = {json: [LINES, EVENTS], msgpack: [FRAMES]}
 STREAMS = {json: [ndjson, sse], msgpack: [frames]}
-framings = pytest.mark.parametrize("framing", FRAMINGS, ids=lambda framing: framing.stream.__name__[10:])
 texts = pytest.mark.parametrize("framing", [LINES, EVENTS], ids=["ndjson", "sse"])
-types = pytest.mark.parametrize("type", TYPES, ids=lambda record: record.__name__)
 
 
 class Bad(NamedTuple):

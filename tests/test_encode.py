@@ -20,7 +20,7 @@ from typing_extensions import assert_type
 
 from chatcodec import ChatCompletionResponse, DecodeError, EncodeError, Envelope, frames, ndjson, sse
 
-from .support import COSTS, EVENTS, Awaited, Framing, alarm, alarms, framings, released_view
+from .support import COSTS, EVENTS, Awaited, Framing, alarm, alarms, released_view
 from .support import texts as text_framings
 from .wire import records, texts
 
@@ -45,7 +45,6 @@ def named(value: Any) -> str:
 # encode
 
 
-@framings
 @alarms
 def test_what_the_handler_of_a_signal_raises_comes_out(framing: Framing, kind: type[BaseException]) -> None:
     many = COSTS * 60_000
@@ -53,12 +52,10 @@ def test_what_the_handler_of_a_signal_raises_comes_out(framing: Framing, kind: t
         framing.stream.encode(many)
 
 
-@framings
 def test_nothing_encodes_to_nothing(framing: Framing) -> None:
     assert framing.stream.encode([]) == framing.stream.encode(iter(())) == b""
 
 
-@framings
 @pytest.mark.parametrize("collection", [list, tuple, iter, deque])
 def test_records_and_messages_of_any_kind_can_be_mixed_in_any_collection(framing: Framing, collection: Any) -> None:
     one, *others = map(framing.codec.encode, COSTS)
@@ -68,7 +65,6 @@ def test_records_and_messages_of_any_kind_can_be_mixed_in_any_collection(framing
     assert framing.stream.encode(collection(messages)) == framing.framed(*others)
 
 
-@framings
 def test_a_list_is_left_as_it_was(framing: Framing) -> None:
     messages = [framing.codec.encode(record) for record in COSTS]
     for items in (COSTS[:], messages, [*COSTS, *messages]):
@@ -77,7 +73,6 @@ def test_a_list_is_left_as_it_was(framing: Framing) -> None:
         assert items == before
 
 
-@framings
 @given(many=st.lists(records, min_size=1, max_size=5))
 def test_a_record_is_written_the_same_whatever_stands_beside_it(framing: Framing, many: Any) -> None:
     whole = framing.framed(*map(framing.codec.encode, many))
@@ -92,7 +87,6 @@ def test_a_record_is_written_the_same_whatever_stands_beside_it(framing: Framing
 SINGLE = [b"{}", b"", bytearray(b"{}"), memoryview(b"{}"), msgspec.Raw(b"{}"), COSTS[0], Envelope()]
 
 
-@framings
 @pytest.mark.parametrize("bad", [*SINGLE, "{}", "", {}, {b"": 1}, 5, None], ids=named)
 @pytest.mark.parametrize("name", ["encode", "iter_encode"])
 def test_what_is_no_collection_of_records_is_rejected(framing: Framing, bad: Any, name: str) -> None:
@@ -101,7 +95,6 @@ def test_what_is_no_collection_of_records_is_rejected(framing: Framing, bad: Any
         getattr(framing.stream, name)(bad)
 
 
-@framings
 @pytest.mark.parametrize("bad", ["{}", 5, {}, None, [b"{}"], (b"{}",), datetime], ids=repr)
 def test_an_item_that_is_no_record_or_message_is_rejected(framing: Framing, bad: Any) -> None:
     with pytest.raises(TypeError, match=rf"^record 2: expected a record .*, got {type(bad).__name__}$"):
@@ -114,7 +107,6 @@ def without_timestamp() -> ChatCompletionResponse:
     return record
 
 
-@framings
 @pytest.mark.parametrize(
     ("bad", "error"),
     [
@@ -135,7 +127,6 @@ def test_an_error_of_the_codec_gets_the_records_number(framing: Framing, bad: An
     assert "".join(traceback.format_exception(caught.value)).count("Error: ") == 1
 
 
-@framings
 def test_what_the_iterable_raises_passes_through(framing: Framing) -> None:
     def failing() -> Iterator[Any]:
         yield COSTS[0]
@@ -145,7 +136,6 @@ def test_what_the_iterable_raises_passes_through(framing: Framing) -> None:
         framing.stream.encode(failing())
 
 
-@framings
 def test_a_released_view_is_the_callers_mistake(framing: Framing) -> None:
     for items in ([released_view()], [COSTS[0], released_view()]):
         with pytest.raises(ValueError, match="released"):
@@ -285,7 +275,6 @@ def iter_encode(framing: Framing, items: Iterable[Any]) -> Iterator[bytes]:
 both = pytest.mark.parametrize("write", [iter_encode, aiter_encode])
 
 
-@framings
 @both
 def test_each_item_is_one_chunk_and_the_end_follows(framing: Framing, write: Any) -> None:
     message = framing.codec.encode(COSTS[1])
@@ -294,14 +283,12 @@ def test_each_item_is_one_chunk_and_the_end_follows(framing: Framing, write: Any
     assert [*seen] == [*map(framing.stream.encode, chunks), *filter(None, [framing.stream.END])]
 
 
-@framings
 @both
 @pytest.mark.parametrize("items", [[], [[]], [[], []]])
 def test_an_item_that_holds_nothing_is_no_chunk(framing: Framing, write: Any, items: Any) -> None:
     assert [*write(framing, items)] == [framing.stream.END] * bool(framing.stream.END)
 
 
-@framings
 @both
 @pytest.mark.parametrize("bad", ["{}", 5, {}, None, (COSTS[0],), [[COSTS[0]]], ["{}"]], ids=repr)
 def test_an_item_of_another_type_is_rejected_with_its_records_number(framing: Framing, write: Any, bad: Any) -> None:
@@ -311,7 +298,6 @@ def test_an_item_of_another_type_is_rejected_with_its_records_number(framing: Fr
     assert seen == [framing.stream.encode(COSTS[:1]), framing.stream.encode(COSTS[1:3])]
 
 
-@framings
 @both
 @pytest.mark.parametrize(
     ("items", "text"),
@@ -326,7 +312,6 @@ def test_records_are_numbered_through_all_items(framing: Framing, write: Any, it
         list(write(framing, items))
 
 
-@framings
 @both
 def test_the_end_never_follows_an_exception(framing: Framing, write: Any) -> None:
     def failing() -> Iterator[Any]:
@@ -339,7 +324,6 @@ def test_the_end_never_follows_an_exception(framing: Framing, write: Any) -> Non
     assert seen == [framing.stream.encode(COSTS[:1])]
 
 
-@framings
 @both
 def test_an_iterator_is_over_after_an_exception(framing: Framing, write: Any) -> None:
     chunks = write(framing, [Envelope(), COSTS[0]])
@@ -348,7 +332,6 @@ def test_an_iterator_is_over_after_an_exception(framing: Framing, write: Any) ->
     assert list(chunks) == []
 
 
-@framings
 @both
 def test_a_chunk_comes_before_the_next_item_is_asked_for(framing: Framing, write: Any) -> None:
     asked: list[int] = []
@@ -364,7 +347,6 @@ def test_a_chunk_comes_before_the_next_item_is_asked_for(framing: Framing, write
         assert asked == [*range(number + 1)]
 
 
-@framings
 @both
 def test_a_list_may_be_used_again_once_its_chunk_came(framing: Framing, write: Any) -> None:
     batch: list[Any] = []
@@ -382,7 +364,6 @@ def test_a_list_may_be_used_again_once_its_chunk_came(framing: Framing, write: A
     assert seen == [framing.stream.encode([record]) for record in COSTS]
 
 
-@framings
 @pytest.mark.parametrize(
     "bad", [COSTS, b"{}", "{}", {}, COSTS[0], None, iter(COSTS)], ids=lambda bad: type(bad).__name__
 )
@@ -392,7 +373,6 @@ def test_what_is_not_async_is_rejected_at_once(framing: Framing, bad: Any) -> No
         framing.stream.aiter_encode(bad)
 
 
-@framings
 @pytest.mark.parametrize("name", ["encode", "iter_encode"])
 def test_what_is_async_is_rejected_at_once(framing: Framing, name: str) -> None:
     with pytest.raises(TypeError, match=r"got async_generator: aiter_encode takes async ones$"):
@@ -411,7 +391,6 @@ async def closing(closed: asyncio.Event, *items: Any) -> AsyncIterator[Any]:
         closed.set()
 
 
-@framings
 def test_a_reader_that_leaves_early_closes_the_source_before_it_goes_on(framing: Framing) -> None:
     async def main() -> None:
         source = closing(closed := asyncio.Event(), *COSTS)
@@ -423,7 +402,6 @@ def test_a_reader_that_leaves_early_closes_the_source_before_it_goes_on(framing:
     asyncio.run(main())
 
 
-@framings
 def test_an_item_that_cannot_be_written_closes_the_source_too(framing: Framing) -> None:
     async def main() -> None:
         source = closing(closed := asyncio.Event(), Envelope(), *COSTS)
@@ -434,7 +412,6 @@ def test_an_item_that_cannot_be_written_closes_the_source_too(framing: Framing) 
     asyncio.run(main())
 
 
-@framings
 def test_a_source_that_is_no_generator_can_be_read_on_after_an_error(framing: Framing) -> None:
     class Records:
         def __init__(self) -> None:
@@ -453,7 +430,6 @@ def test_a_source_that_is_no_generator_can_be_read_on_after_an_error(framing: Fr
     assert b"".join(rest) == framing.stream.encode(COSTS[:1]) + framing.stream.END
 
 
-@framings
 def test_cancelling_reaches_the_source(framing: Framing) -> None:
     async def main() -> None:
         chunks = framing.stream.aiter_encode(closing(closed := asyncio.Event(), COSTS[0], ...))

@@ -16,7 +16,7 @@ from msgspec import DecodeError, EncodeError, ValidationError
 import chatcodec
 from chatcodec import ChatCompletionResponse, RecordError, StreamError, _errors, json, msgpack, ndjson
 
-from .wire import CODECS, DEEP, bare, codecs, nested, raw
+from .wire import CODECS, DEEP, bare, nested, raw
 
 SECRET = "hunter2"  # noqa: S105
 
@@ -59,7 +59,6 @@ QUOTED = [
 ]
 
 
-@codecs
 @pytest.mark.parametrize(("fields", "text"), QUOTED)
 def test_no_error_quotes_the_data_where_msgspec_would(codec: Any, fields: Any, text: str) -> None:
     with pytest.raises(ValidationError) as caught:
@@ -133,7 +132,6 @@ def test_a_map_that_is_a_key_is_a_decode_error() -> None:
         _errors.raise_decode_error(TypeError("unhashable type: 'dict'"), b"\x80")
 
 
-@codecs
 def test_msgspecs_own_words_come_out_where_they_quote_nothing(codec: Any) -> None:
     for message in (b"", b"\x81", b'{"cost":}', b"\x81\xa1a\xc1"):
         with pytest.raises(DecodeError) as expected:

@@ -13,7 +13,7 @@ import pytest
 
 from chatcodec import ChatCompletionResponse, Envelope, json, msgpack
 
-from .support import Framing, framings
+from .support import Framing
 
 RECORD = ChatCompletionResponse(generation_id="g-1", choices=[{"delta": {"text": "x"}}] * 3, cost=0.25)
 # Twice as many as the collector lets pass, so that records of them wake it.
@@ -45,7 +45,6 @@ def test_peek_and_patch_never_wake_the_collector(codec: Any) -> None:
     assert collections(lambda: [None for _ in range(100) if codec.patch(body, session_id="s-1", cost=None)]) == 0
 
 
-@framings
 @pytest.mark.parametrize("type", [Envelope, bytes])
 def test_streams_of_envelopes_and_bytes_never_wake_the_collector(framing: Framing, type: Any) -> None:
     feed = partial(framing.stream.StreamDecoder(type).feed, framing.encoded(*MANY))
@@ -53,7 +52,6 @@ def test_streams_of_envelopes_and_bytes_never_wake_the_collector(framing: Framin
     assert collections(feed) == 0
 
 
-@framings
 def test_an_iterator_over_small_records_never_wakes_the_collector(framing: Framing) -> None:
     delta = ChatCompletionResponse(
         timestamp=datetime(2026, 1, 1, tzinfo=timezone.utc),
@@ -67,14 +65,12 @@ def test_an_iterator_over_small_records_never_wakes_the_collector(framing: Frami
         assert collections(lambda: deque(iterate([whole]), maxlen=0)) == 0
 
 
-@framings
 def test_a_list_of_many_records_wakes_the_collector(framing: Framing) -> None:
     feed = partial(framing.stream.StreamDecoder().feed, framing.encoded(*MANY))
     kept: list[Any] = []  # CPython without the GIL collects only once memory has grown
     assert collections(lambda: kept.extend(feed()), 50) > 0
 
 
-@framings
 def test_writing_small_records_never_wakes_the_collector(framing: Framing) -> None:
     (message,) = {*map(framing.codec.encode, MANY)}
     for many in (MANY, [message] * len(MANY), [*MANY, message]):
@@ -82,7 +78,6 @@ def test_writing_small_records_never_wakes_the_collector(framing: Framing) -> No
         assert collections(lambda: deque(framing.stream.iter_encode(many), maxlen=0)) == 0
 
 
-@framings
 def test_stamping_many_messages_never_wakes_the_collector(framing: Framing) -> None:
     many = [framing.codec.encode(RECORD)] * 4000
     assert collections(lambda: framing.stream.stamp(many, session_id="s")) == 0

@@ -18,8 +18,8 @@ from chatcodec import ChatCompletionResponse, DecodeError, json, msgpack
 
 from .hostility import TRANSCODERS, Message, asked, check_message, check_stream, found_inputs, saved_messages
 from .oddities import odd_record
-from .support import FRAMINGS_OF, TYPES, Bad, Framing, errors_of, framings, outcome, streams_of, traced, work
-from .wire import codecs, hostile, nested
+from .support import FRAMINGS_OF, TYPES, Bad, Framing, errors_of, outcome, streams_of, traced, work
+from .wire import hostile, nested
 
 SAVED = list(saved_messages())
 saved = pytest.mark.parametrize("message", SAVED, ids=[f"{one.codec.__name__[10:]}: {one.name}" for one in SAVED])
@@ -47,7 +47,6 @@ def test_a_hostile_message_in_a_stream_harms_no_other(message: Message) -> None:
             assert (len(seen), len(errors_of(seen))) == (3, message.verdict[0] == "n")
 
 
-@codecs
 @pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in range(1, 5))])
 def test_what_the_fuzzer_kept_passes_every_check(codec: Any, part: int) -> None:
     for data in found_inputs()[part::5]:
@@ -82,14 +81,12 @@ def real_messages(codec: Any) -> list[bytes]:
     return real + [codec.encode(odd_record(random)) for _ in range(100)]
 
 
-@codecs
 def test_damaged_records_raise_ours_or_nothing(codec: Any) -> None:
     random = Random(3)
     for message in real_messages(codec) * 10:
         check_message(codec, damaged(random, message))
 
 
-@codecs
 @given(data=st.data())
 def test_bytes_of_any_kind_pass_every_check(codec: Any, data: st.DataObject) -> None:
     check_message(codec, data.draw(hostile(codec)))
@@ -101,7 +98,6 @@ thousands = settings(max_examples=2000, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.slow
-@codecs
 @thousands
 @given(data=st.data(), more=st.sampled_from([b"", *(message.data for message in SAVED)]))
 def test_thousands_of_hostile_messages_pass_every_check(codec: Any, data: st.DataObject, more: bytes) -> None:
@@ -109,7 +105,6 @@ def test_thousands_of_hostile_messages_pass_every_check(codec: Any, data: st.Dat
 
 
 @pytest.mark.slow
-@framings
 @thousands
 @given(data=st.data(), places=st.lists(st.integers(0, 2000), max_size=5), limit=st.none() | st.integers(1, 60))
 def test_thousands_of_hostile_streams_pass_every_check(
@@ -131,7 +126,6 @@ def test_a_minute_of_guided_fuzzing_finds_nothing(tmp_path: Path) -> None:
 # Nesting
 
 
-@codecs
 def test_nesting_of_a_million_is_a_decode_error_everywhere(codec: Any) -> None:
     message = nested(codec, 1_000_000)
     choices = message.partition(b"choices")[2].removeprefix(b'":')[: -1 if codec is json else None]
@@ -142,7 +136,6 @@ def test_nesting_of_a_million_is_a_decode_error_everywhere(codec: Any) -> None:
         codec.decode_choices(choices)
 
 
-@framings
 def test_nesting_of_a_million_in_a_stream_is_one_bad_record(framing: Framing) -> None:
     whole = framing.encoded(GOOD) + framing.frame(nested(framing.codec, 1_000_000)) + framing.encoded(GOOD)
     for type in TYPES[:3]:
@@ -183,7 +176,6 @@ def test_the_smallest_values_take_memory_in_proportion(codec: Any, message: byte
 # Work
 
 
-@codecs
 @pytest.mark.parametrize("reader", range(4))
 def test_one_message_is_a_fixed_number_of_calls_whatever_its_length(codec: Any, reader: int) -> None:
     read = [codec.decode, codec.peek, codec.patch, TRANSCODERS[codec]][reader]

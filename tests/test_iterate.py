@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from chatcodec import ChatCompletionResponse, Envelope, RecordError, StreamError, sse
 
-from .support import COSTS, Awaited, Bad, Framing, bad, drained, errors_last, framings, outcome, pieces, streams_of
+from .support import COSTS, Awaited, Bad, Framing, bad, drained, errors_last, outcome, pieces, streams_of
 
 KIB = 1024
 
@@ -79,7 +79,6 @@ def seen_over_each_source(framing: Framing, chunks: list[bytes], **options: Any)
             yield flat(drained(over(framing, kind, source, **options)))
 
 
-@framings
 @given(data=st.data(), size=st.integers(1, 30), limit=st.none() | st.integers(1, 60))
 def test_iterating_over_any_source_gives_what_feeding_gives(framing: Framing, data: Any, size: int, limit: Any) -> None:
     whole = data.draw(streams_of(framing))[:2000]
@@ -96,7 +95,6 @@ def test_iterating_over_any_source_gives_what_feeding_gives(framing: Framing, da
         errors.clear()
 
 
-@framings
 @kinds
 def test_an_iterator_stays_ended(framing: Framing, kind: str) -> None:
     iterator = over(framing, kind, READERS[kind]([framing.encoded(*COSTS), framing.end]))
@@ -107,7 +105,6 @@ def test_an_iterator_stays_ended(framing: Framing, kind: str) -> None:
 # Errors
 
 
-@framings
 @kinds
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, StopIteration])
 def test_what_on_error_raises_comes_after_the_records_before_it(framing: Framing, kind: str, failure: Any) -> None:
@@ -125,7 +122,6 @@ def test_what_on_error_raises_comes_after_the_records_before_it(framing: Framing
     assert flat(seen) == COSTS
 
 
-@framings
 @kinds
 def test_what_the_source_raises_comes_out_and_reading_can_go_on(framing: Framing, kind: str) -> None:
     whole = framing.encoded(*COSTS) + framing.end
@@ -142,7 +138,6 @@ def test_what_the_source_raises_comes_out_and_reading_can_go_on(framing: Framing
 # Timing
 
 
-@framings
 @pytest.mark.parametrize("batches", [False, True])
 def test_what_a_chunk_completed_comes_before_the_next_chunk_is_asked_for(framing: Framing, batches: bool) -> None:
     asked: list[int] = []
@@ -164,7 +159,6 @@ def test_what_a_chunk_completed_comes_before_the_next_chunk_is_asked_for(framing
 # Batches
 
 
-@framings
 @pytest.mark.parametrize("type", [ChatCompletionResponse, Envelope, bytes])
 @pytest.mark.parametrize("length", [100, 3000])
 def test_a_large_chunk_comes_in_batches_of_about_16_kib(framing: Framing, type: Any, length: int) -> None:
@@ -177,7 +171,6 @@ def test_a_large_chunk_comes_in_batches_of_about_16_kib(framing: Framing, type: 
         assert max(map(len, batches)) * len(one) < 24 * KIB
 
 
-@framings
 @pytest.mark.parametrize("kind", [bytearray, memoryview])
 def test_a_large_chunk_may_change_once_its_first_batch_has_come(framing: Framing, kind: Any) -> None:
     chunk = bytearray(framing.encoded(*COSTS * 1000))
@@ -188,14 +181,12 @@ def test_a_large_chunk_may_change_once_its_first_batch_has_come(framing: Framing
     assert seen == COSTS * 1000
 
 
-@framings
 def test_a_chunk_of_16_kib_or_less_is_one_batch(framing: Framing) -> None:
     one = framing.encoded(*COSTS)
     chunks = [one * 20] * 3
     assert list(framing.stream.iter_batches([*chunks, framing.end])) == [COSTS * 20] * 3
 
 
-@framings
 def test_iterating_over_a_large_chunk_holds_few_records_at_a_time(framing: Framing) -> None:
     class Held(ChatCompletionResponse):
         alive = 0
@@ -216,7 +207,6 @@ def test_iterating_over_a_large_chunk_holds_few_records_at_a_time(framing: Frami
 # Sources
 
 
-@framings
 def test_a_live_socket_is_read_as_a_file_without_waiting_for_more(framing: Framing) -> None:
     ours, theirs = socket.socketpair()
     ours.settimeout(30)
@@ -230,7 +220,6 @@ def test_a_live_socket_is_read_as_a_file_without_waiting_for_more(framing: Frami
         assert list(iterator) == []
 
 
-@framings
 def test_files_are_read_raw_buffered_or_compressed(framing: Framing) -> None:
     whole = framing.encoded(*COSTS * 3000) + framing.end
     with gzip.open(io.BytesIO(gzip.compress(whole))) as file:
@@ -242,7 +231,6 @@ def test_files_are_read_raw_buffered_or_compressed(framing: Framing) -> None:
             assert list(framing.stream.iter_decode(file)) == COSTS * 3000
 
 
-@framings
 @pytest.mark.parametrize("name", ["aiter_decode", "aiter_batches"])
 def test_an_asyncio_stream_reader_is_read_without_waiting_for_more(framing: Framing, name: str) -> None:
     async def main() -> None:
@@ -258,7 +246,6 @@ def test_an_asyncio_stream_reader_is_read_without_waiting_for_more(framing: Fram
     asyncio.run(main())
 
 
-@framings
 @kinds
 @pytest.mark.parametrize(
     "source",
@@ -271,7 +258,6 @@ def test_what_is_no_source_is_a_type_error_that_says_what_to_pass(framing: Frami
         getattr(framing.stream, kind)(source)
 
 
-@framings
 @pytest.mark.parametrize("name", ["aiter_decode", "aiter_batches"])
 def test_a_source_that_is_not_async_is_a_type_error_in_an_async_iterator(framing: Framing, name: str) -> None:
     with pytest.raises(TypeError, match="an async iterable of chunks, got list"):

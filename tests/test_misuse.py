@@ -18,8 +18,8 @@ from msgspec import DecodeError, EncodeError, ValidationError
 
 from chatcodec import ChatCompletionResponse, Envelope, json, msgpack, transcode
 
-from .support import STREAMS, Framing, framings, released_view, texts
-from .wire import CODECS, UTC, codecs, raw
+from .support import STREAMS, Framing, released_view, texts
+from .wire import CODECS, UTC, raw
 
 
 def closed_map() -> mmap.mmap:
@@ -47,7 +47,6 @@ def readers(codec: Any) -> list[Callable[[Any], Any]]:
     ]
 
 
-@codecs
 @pytest.mark.parametrize("make", [closed_map, released_view])
 def test_a_closed_or_released_buffer_is_a_value_error(codec: Any, make: Any) -> None:
     for read in readers(codec):
@@ -57,7 +56,6 @@ def test_a_closed_or_released_buffer_is_a_value_error(codec: Any, make: Any) -> 
         assert caught.value.__context__ is None
 
 
-@codecs
 def test_a_buffer_that_is_not_contiguous_is_a_buffer_error(codec: Any) -> None:
     for buffer in (with_gaps(), memoryview(b"}{")[::-1]):
         for read in readers(codec):
@@ -65,7 +63,6 @@ def test_a_buffer_that_is_not_contiguous_is_a_buffer_error(codec: Any) -> None:
                 read(buffer)
 
 
-@codecs
 def test_an_array_in_column_major_order_is_a_buffer_error(codec: Any) -> None:
     numpy = pytest.importorskip("numpy")
     for read in readers(codec):
@@ -73,7 +70,6 @@ def test_an_array_in_column_major_order_is_a_buffer_error(codec: Any) -> None:
             read(numpy.asfortranarray(numpy.zeros((2, 3), "u1")))
 
 
-@framings
 def test_stamping_a_dead_buffer_is_no_bad_message(framing: Framing) -> None:
     bad: list[Any] = []
     with pytest.raises(ValueError, match="closed"):
@@ -174,7 +170,6 @@ def writers(codec: Any, timestamp: Any) -> list[Callable[[], Any]]:
     ]
 
 
-@codecs
 @pytest.mark.parametrize("timestamp", NO_TIMES)
 def test_a_timestamp_of_a_wrong_type_is_a_type_error_that_names_the_field(codec: Any, timestamp: Any) -> None:
     text = f"^(record 1: )?timestamp: Expected `datetime`, got `{type(timestamp).__name__}`$"
@@ -183,7 +178,6 @@ def test_a_timestamp_of_a_wrong_type_is_a_type_error_that_names_the_field(codec:
             write()
 
 
-@codecs
 def test_a_time_without_an_offset_is_an_encode_error(codec: Any) -> None:
     for write in writers(codec, datetime(2026, 1, 2)):
         with pytest.raises(EncodeError, match=r"timestamp has no offset$"):
@@ -246,7 +240,6 @@ def test_the_times_of_freezegun_and_others_while_it_is_active_are_written_as_dat
             assert json.decode(json.patch(b"{}", timestamp=now)).timestamp == real
 
 
-@codecs
 def test_a_hook_runs_once_and_what_it_set_is_written(codec: Any) -> None:
     ran = []
 
@@ -333,7 +326,6 @@ def attempt(call: Callable[[], Any], *buffers: Any) -> Any:
         return None
 
 
-@codecs
 @odd
 def test_anything_can_be_passed_as_a_buffer(codec: Any, value: Any) -> None:
     for read in [*readers(codec), codec.decode_choices]:
@@ -341,14 +333,12 @@ def test_anything_can_be_passed_as_a_buffer(codec: Any, value: Any) -> None:
             attempt(partial(read, value), value)
 
 
-@codecs
 @odd
 def test_anything_can_be_passed_as_a_type(codec: Any, value: Any) -> None:
     for read in (codec.decode, codec.peek, codec.stamp):
         attempt(partial(read, raw(codec), value))
 
 
-@codecs
 @odd
 def test_anything_can_be_passed_as_a_record(codec: Any, value: Any) -> None:
     attempt(lambda: codec.encode(value), value)
@@ -361,7 +351,6 @@ def test_anything_can_be_passed_as_a_record(codec: Any, value: Any) -> None:
         attempt(partial(codec.encode_into, record, bytearray(b"x"), -1), value)
 
 
-@codecs
 @odd
 def test_anything_can_be_passed_as_a_buffer_to_write_into(codec: Any, value: Any) -> None:
     attempt(lambda: codec.encode_into(ChatCompletionResponse(), value), value)
@@ -369,7 +358,6 @@ def test_anything_can_be_passed_as_a_buffer_to_write_into(codec: Any, value: Any
         attempt(lambda: codec.encode_into(ChatCompletionResponse(), bytearray(), value))
 
 
-@codecs
 @odd
 @pytest.mark.parametrize("field", FIELDS)
 def test_what_can_be_set_can_be_read(codec: Any, value: Any, field: str) -> None:
@@ -383,7 +371,6 @@ def test_what_can_be_set_can_be_read(codec: Any, value: Any, field: str) -> None
             codec.decode(patched)
 
 
-@codecs
 @odd
 @pytest.mark.parametrize("field", FIELDS)
 def test_a_value_is_rejected_where_msgspec_rejects_it(codec: Any, value: Any, field: str) -> None:
@@ -397,7 +384,6 @@ def test_a_value_is_rejected_where_msgspec_rejects_it(codec: Any, value: Any, fi
             codec.patch(raw(codec), **{field: value})
 
 
-@codecs
 @odd
 @pytest.mark.parametrize("name", ["a", "cost", "sessionId", "session_id", 5, None])
 def test_anything_can_be_passed_as_extra(codec: Any, value: Any, name: Any) -> None:
@@ -406,7 +392,6 @@ def test_anything_can_be_passed_as_extra(codec: Any, value: Any, name: Any) -> N
     attempt(lambda: codec.stamp(raw(codec), extra={name: value}), value)
 
 
-@framings
 @odd
 def test_anything_can_be_passed_as_messages(framing: Framing, value: Any) -> None:
     attempt(partial(framing.stream.stamp, value, cost=1.0), value)

@@ -16,12 +16,9 @@ from hypothesis import strategies as st
 
 from chatcodec import ChatCompletionResponse, DecodeError, EncodeError, Envelope, RecordError, ValidationError, json
 
-from .support import FRAMINGS, STREAMS, alarm, alarms
-from .wire import bare, changes, codecs, floats, hostile, optional_fields, raw, texts, values
+from .support import STREAMS, Framing, alarm, alarms
+from .wire import bare, changes, floats, hostile, optional_fields, raw, texts, values
 
-framings = pytest.mark.parametrize(
-    ("framing", "codec"), [(one.stream, one.codec) for one in FRAMINGS], ids=["ndjson", "frames", "sse"]
-)
 WIRE = ChatCompletionResponse.__struct_encode_fields__
 NAMES = dict(zip(ChatCompletionResponse.__struct_fields__, WIRE, strict=True))
 
@@ -62,7 +59,6 @@ def messages(draw: st.DrawFn, codec: Any) -> bytes:
 extras = st.dictionaries(texts.filter(lambda name: name not in WIRE), values, max_size=3)
 
 
-@codecs
 @given(data=st.data(), fields=changes, extra=extras)
 def test_what_is_set_is_set_and_all_else_keeps_its_bytes_and_its_place(
     codec: Any, data: Any, fields: Any, extra: Any
@@ -97,7 +93,6 @@ class Wider(Envelope):
     usage: msgspec.Raw = msgspec.Raw()
 
 
-@codecs
 @pytest.mark.parametrize("type", [Envelope, Wider])
 @given(data=st.data(), long=st.sampled_from(["", "x" * 5000]))
 def test_stamp_returns_what_peek_returns(codec: Any, type: Any, data: Any, long: str) -> None:
@@ -112,7 +107,6 @@ def test_stamp_returns_what_peek_returns(codec: Any, type: Any, data: Any, long:
 sizes = pytest.mark.parametrize("size", [10, 10_000])
 
 
-@codecs
 @sizes
 def test_stamp_rejects_a_bad_value_also_where_a_duplicate_follows(codec: Any, size: int) -> None:
     message = raw(codec, cost="x", COST=1, choices=[{"a": "x" * size}]).replace(b"COST", b"cost")
@@ -120,7 +114,6 @@ def test_stamp_rejects_a_bad_value_also_where_a_duplicate_follows(codec: Any, si
         codec.stamp(message, latency=1.0)
 
 
-@codecs
 @sizes
 def test_the_views_of_stamp_are_of_the_buffer(codec: Any, size: int) -> None:
     buffer = bytearray(raw(codec, error="e" * size, choices=[{"a": "x" * size}]))
@@ -130,7 +123,6 @@ def test_the_views_of_stamp_are_of_the_buffer(codec: Any, size: int) -> None:
     assert bytes(envelope.error) == codec.encode("f" * size)
 
 
-@codecs
 def test_a_subclass_sees_the_whole_message(codec: Any) -> None:
     seen = []
 
@@ -143,7 +135,6 @@ def test_a_subclass_sees_the_whole_message(codec: Any) -> None:
     assert seen == [(codec.encode(long), True, "s")]
 
 
-@codecs
 @pytest.mark.parametrize("size", [0, 14, 15, 16, 17, 65_534, 65_535, 65_536, 65_537])
 def test_a_message_may_have_any_number_of_fields(codec: Any, size: int) -> None:
     fields = {f"f{at}": at for at in range(size)}
@@ -153,12 +144,11 @@ def test_a_message_may_have_any_number_of_fields(codec: Any, size: int) -> None:
         assert bare(codec).decode(codec.patch(message, cost=None)) == fields
 
 
-@framings
 @pytest.mark.parametrize("size", [0, 12, 13, 14, 15, 16, 65_535])
-def test_messages_stamped_together_may_have_any_number_of_fields(framing: Any, codec: Any, size: int) -> None:
+def test_messages_stamped_together_may_have_any_number_of_fields(framing: Framing, size: int) -> None:
     fields = {f"f{at}": at for at in range(size)}
-    _, framed = framing.stamp([raw(codec, **fields)] * 2, cost=2.0, session_id="s")
-    assert framed == framing.encode([raw(codec, **fields, cost=2.0, sessionId="s")] * 2)
+    _, framed = framing.stream.stamp([raw(framing.codec, **fields)] * 2, cost=2.0, session_id="s")
+    assert framed == framing.stream.encode([raw(framing.codec, **fields, cost=2.0, sessionId="s")] * 2)
 
 
 def reason(call: Any) -> str:
@@ -170,7 +160,6 @@ def reason(call: Any) -> str:
     return ""
 
 
-@codecs
 @given(data=st.data(), fields=changes)
 def test_stamp_rejects_what_patch_or_peek_rejects(codec: Any, data: Any, fields: Any) -> None:
     message = data.draw(hostile(codec))
@@ -203,7 +192,6 @@ def setters(codec: Any) -> list[Any]:
     return [codec.patch, codec.stamp, *together]
 
 
-@codecs
 @pytest.mark.parametrize(("name", "value", "text"), WRONG)
 def test_a_value_of_the_wrong_type_is_a_type_error_that_names_the_field(
     codec: Any, name: str, value: Any, text: str
@@ -215,10 +203,9 @@ def test_a_value_of_the_wrong_type_is_a_type_error_that_names_the_field(
         assert caught.value.__cause__ is None
 
 
-@framings
-def test_a_value_is_checked_also_where_there_are_no_messages(framing: Any, codec: Any) -> None:
+def test_a_value_is_checked_also_where_there_are_no_messages(framing: Framing) -> None:
     with pytest.raises(TypeError, match=r"^cost: Expected"):
-        framing.stamp([], cost="x")
+        framing.stream.stamp([], cost="x")
 
 
 class Name(str):
@@ -242,7 +229,6 @@ class Price(IntEnum):
         ("choices", ({"index": 0},), [{"index": 0}]),
     ],
 )
-@codecs
 def test_what_fits_the_type_of_a_field_is_written_as_readers_read_it(
     codec: Any, name: str, value: Any, plain: Any
 ) -> None:
@@ -254,7 +240,6 @@ def test_what_fits_the_type_of_a_field_is_written_as_readers_read_it(
         assert stream.stamp([raw(codec)] * 2, **{name: value})[1] == stream.encode([written] * 2)
 
 
-@codecs
 def test_a_name_that_the_record_has_not_is_a_type_error(codec: Any) -> None:
     for set in setters(codec):
         for name in ("currency", "sessionId"):
@@ -262,7 +247,6 @@ def test_a_name_that_the_record_has_not_is_a_type_error(codec: Any) -> None:
                 set(raw(codec), **{name: "x"})
 
 
-@codecs
 def test_extra_sets_and_removes_fields_by_their_wire_names(codec: Any) -> None:
     message = raw(codec, region="eu", cost=1, usage={"a": 1})
     extra = {"usage": None, "region": "us", "error": {"a": [1]}}
@@ -273,7 +257,6 @@ def test_extra_sets_and_removes_fields_by_their_wire_names(codec: Any) -> None:
     assert codec.stamp(message, extra={"region": None})[1] == raw(codec, cost=1, usage={"a": 1})
 
 
-@codecs
 def test_extra_has_no_field_of_the_record(codec: Any) -> None:
     for name in WIRE:
         for set in setters(codec):
@@ -282,7 +265,6 @@ def test_extra_has_no_field_of_the_record(codec: Any) -> None:
                     set(raw(codec), extra={name: value})
 
 
-@codecs
 @pytest.mark.parametrize("extra", [5, "a", [("a", 1)], ["a"], object(), {5: 1}])
 def test_extra_is_a_mapping_whose_names_are_strings(codec: Any, extra: Any) -> None:
     text = "a name in `extra` is not a string$" if isinstance(extra, dict) else "`extra` is a mapping from wire names"
@@ -290,7 +272,6 @@ def test_extra_is_a_mapping_whose_names_are_strings(codec: Any, extra: Any) -> N
         codec.patch(raw(codec), extra=extra)
 
 
-@codecs
 def test_what_cannot_be_written_is_an_encode_error(codec: Any) -> None:
     for set in setters(codec):
         with pytest.raises(EncodeError, match=r"^text holds half a surrogate pair$"):
@@ -302,25 +283,24 @@ def test_what_cannot_be_written_is_an_encode_error(codec: Any) -> None:
 # Many messages
 
 
-@framings
 @pytest.mark.parametrize("type", [Envelope, Wider])
 @given(data=st.data(), fields=changes | st.fixed_dictionaries({"latency": floats}), extra=st.none() | extras)
 def test_a_framing_stamps_each_message_as_the_codec_does(
-    framing: Any, codec: Any, type: Any, data: Any, fields: Any, extra: Any
+    framing: Framing, type: Any, data: Any, fields: Any, extra: Any
 ) -> None:
-    many = data.draw(st.lists(messages(codec), max_size=4))
-    envelopes, framed = framing.stamp(iter(many), type, extra=extra, **fields)
-    singles = [codec.stamp(message, type, extra=extra, **fields) for message in many]
+    many = data.draw(st.lists(messages(framing.codec), max_size=4))
+    envelopes, framed = framing.stream.stamp(iter(many), type, extra=extra, **fields)
+    singles = [framing.codec.stamp(message, type, extra=extra, **fields) for message in many]
     assert [shown(envelope) for envelope in envelopes] == [shown(envelope) for envelope, _ in singles]
     assert all(envelope.__class__ is type for envelope in envelopes)
-    decoder = framing.StreamDecoder(bytes)
-    received = decoder.feed(framed + framing.END)
-    assert [views(codec, message) for message in received] == [
-        [(name, on_one_line(codec, value)) for name, value in views(codec, message)] for _, message in singles
+    decoder = framing.stream.StreamDecoder(bytes)
+    received = decoder.feed(framed + framing.stream.END)
+    assert [views(framing.codec, message) for message in received] == [
+        [(name, on_one_line(framing.codec, value)) for name, value in views(framing.codec, message)]
+        for _, message in singles
     ]
 
 
-@framings
 @pytest.mark.parametrize(
     "set",
     [{}, {"cost": None}, {"cost": 2.0}, {"cost": 2.0, "stream": None}, {"cost": 2.0, "extra": {"region": None}}],
@@ -328,15 +308,15 @@ def test_a_framing_stamps_each_message_as_the_codec_does(
 )
 @pytest.mark.parametrize("before", [{}, {"cost": 1}, {"cost": None}, {"error": {}}, {"stream": True}], ids=str)
 def test_messages_that_are_stamped_together_are_as_those_stamped_alone(
-    framing: Any, codec: Any, before: dict[str, Any], set: dict[str, Any]
+    framing: Framing, before: dict[str, Any], set: dict[str, Any]
 ) -> None:
-    message = raw(codec, **before)
-    spaced = [message, message.replace(b"}", b" }") + b"\n"] if codec is json else [message]
-    many = [raw(codec, region="eu"), *spaced, raw(codec, region="us"), message]
-    envelopes, framed = framing.stamp(many, **set)
-    singles = [codec.stamp(one, **set) for one in many]
+    message = raw(framing.codec, **before)
+    spaced = [message, message.replace(b"}", b" }") + b"\n"] if framing.codec is json else [message]
+    many = [raw(framing.codec, region="eu"), *spaced, raw(framing.codec, region="us"), message]
+    envelopes, framed = framing.stream.stamp(many, **set)
+    singles = [framing.codec.stamp(one, **set) for one in many]
     assert envelopes == [envelope for envelope, _ in singles]
-    assert framed == framing.encode([stamped for _, stamped in singles])
+    assert framed == framing.stream.encode([stamped for _, stamped in singles])
 
 
 def on_one_line(codec: Any, value: bytes) -> bytes:
@@ -353,18 +333,16 @@ def test_a_message_that_is_spread_over_lines_is_stamped_on_one(framing: Any, mes
     assert msgspec.json.decode(line) == {"a": [1, 2], "cost": 1.0}
 
 
-@framings
-def test_no_messages_are_no_bytes(framing: Any, codec: Any) -> None:
-    assert framing.stamp([], cost=1.0) == ([], b"")
-    assert framing.stamp(iter(())) == ([], b"")
+def test_no_messages_are_no_bytes(framing: Framing) -> None:
+    assert framing.stream.stamp([], cost=1.0) == ([], b"")
+    assert framing.stream.stamp(iter(())) == ([], b"")
 
 
-@framings
-def test_a_bad_message_is_raised_with_its_number(framing: Any, codec: Any) -> None:
-    good = raw(codec, cost=1)
-    bad = raw(codec, cost="x", a="y" * 2000)
+def test_a_bad_message_is_raised_with_its_number(framing: Framing) -> None:
+    good = raw(framing.codec, cost=1)
+    bad = raw(framing.codec, cost="x", a="y" * 2000)
     with pytest.raises(RecordError) as caught:
-        framing.stamp([good, bad, good], session_id="s")
+        framing.stream.stamp([good, bad, good], session_id="s")
     error = caught.value
     assert (error.kind, error.unit, error.index, error.offset) == ("invalid", "message", 2, 0)
     assert str(error) == "message 2 at offset 0: Expected `float | null`, got `str` - at `$.cost`"
@@ -375,76 +353,70 @@ def test_a_bad_message_is_raised_with_its_number(framing: Any, codec: Any) -> No
     assert pickle.loads(pickle.dumps(error)).index == 2
 
 
-@framings
-def test_a_bad_message_is_given_to_on_error_and_left_out(framing: Any, codec: Any) -> None:
-    good = raw(codec, cost=1)
+def test_a_bad_message_is_given_to_on_error_and_left_out(framing: Framing) -> None:
+    good = raw(framing.codec, cost=1)
     errors: list[RecordError] = []
-    envelopes, framed = framing.stamp([b"", good, good[:-1], raw(codec, cost=[])], on_error=errors.append, cost=None)
+    envelopes, framed = framing.stream.stamp(
+        [b"", good, good[:-1], raw(framing.codec, cost=[])], on_error=errors.append, cost=None
+    )
     assert [(error.index, error.kind) for error in errors] == [(1, "malformed"), (3, "malformed"), (4, "invalid")]
     assert [envelope.cost for envelope in envelopes] == [1.0]
-    assert framed == framing.encode([raw(codec)])
+    assert framed == framing.stream.encode([raw(framing.codec)])
 
 
-@framings
 @given(data=st.data())
-def test_the_error_of_a_message_does_not_depend_on_those_before_it(framing: Any, codec: Any, data: Any) -> None:
-    many = data.draw(st.lists(hostile(codec) | messages(codec), max_size=4))
+def test_the_error_of_a_message_does_not_depend_on_those_before_it(framing: Framing, data: Any) -> None:
+    many = data.draw(st.lists(hostile(framing.codec) | messages(framing.codec), max_size=4))
     errors: list[RecordError] = []
-    framing.stamp(many, on_error=errors.append, latency=1.0)
+    framing.stream.stamp(many, on_error=errors.append, latency=1.0)
     passing = ("", "text is not valid UTF-8")  # a key that need not be read
-    expected = [reason(lambda message=message: codec.stamp(message, latency=1.0)) for message in many]
+    expected = [reason(lambda message=message: framing.codec.stamp(message, latency=1.0)) for message in many]
     found = [str(error.__cause__) for error in errors]
     assert [text for text in found if text not in passing] == [text for text in expected if text not in passing]
 
 
-@framings
-def test_what_on_error_raises_comes_out(framing: Any, codec: Any) -> None:
+def test_what_on_error_raises_comes_out(framing: Framing) -> None:
     def fail(_: RecordError) -> None:
         raise KeyError
 
     with pytest.raises(KeyError):
-        framing.stamp([b""], on_error=fail)
+        framing.stream.stamp([b""], on_error=fail)
 
 
-@framings
-def test_what_a_type_of_the_users_raises_comes_out_and_is_no_bad_message(framing: Any, codec: Any) -> None:
+def test_what_a_type_of_the_users_raises_comes_out_and_is_no_bad_message(framing: Framing) -> None:
     class Odd(Envelope):
         def __post_init__(self) -> None:
             raise KeyError
 
     errors: list[RecordError] = []
     with pytest.raises(KeyError):
-        framing.stamp([raw(codec)], Odd, on_error=errors.append)
+        framing.stream.stamp([raw(framing.codec)], Odd, on_error=errors.append)
     assert errors == []
 
 
-@framings
 @pytest.mark.parametrize("message", [7, "{}", None, {}, ChatCompletionResponse()])
-def test_what_is_no_message_is_a_type_error(framing: Any, codec: Any, message: Any) -> None:
-    for messages in ([message], [raw(codec), message], [raw(codec, cost=2.0), message]):
+def test_what_is_no_message_is_a_type_error(framing: Framing, message: Any) -> None:
+    for messages in ([message], [raw(framing.codec), message], [raw(framing.codec, cost=2.0), message]):
         with pytest.raises(TypeError):
-            framing.stamp(messages, cost=1.0, on_error=print)
+            framing.stream.stamp(messages, cost=1.0, on_error=print)
 
 
-@framings
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, msgspec.Raw, lambda message: message.decode("latin-1")])
-def test_one_message_in_place_of_many_is_a_type_error(framing: Any, codec: Any, kind: Any) -> None:
+def test_one_message_in_place_of_many_is_a_type_error(framing: Framing, kind: Any) -> None:
     with pytest.raises(TypeError, match="`messages` is one message"):
-        framing.stamp(kind(raw(codec)), cost=1.0)
+        framing.stream.stamp(kind(raw(framing.codec)), cost=1.0)
 
 
-@framings
-def test_buffers_of_any_kind_are_messages(framing: Any, codec: Any) -> None:
+def test_buffers_of_any_kind_are_messages(framing: Framing) -> None:
     kinds: list[Any] = [bytes, bytearray, memoryview, msgspec.Raw, pickle.PickleBuffer]
-    for message in (raw(codec, cost=1.0, region="eu"), raw(codec, region="eu")):
-        envelopes, framed = framing.stamp([kind(message) for kind in kinds], cost=2.0)
-        assert framed == framing.encode([codec.patch(message, cost=2.0)] * len(kinds))
-        assert envelopes == [codec.peek(message)] * len(kinds)
+    for message in (raw(framing.codec, cost=1.0, region="eu"), raw(framing.codec, region="eu")):
+        envelopes, framed = framing.stream.stamp([kind(message) for kind in kinds], cost=2.0)
+        assert framed == framing.stream.encode([framing.codec.patch(message, cost=2.0)] * len(kinds))
+        assert envelopes == [framing.codec.peek(message)] * len(kinds)
 
 
-@framings
 @alarms
-def test_what_the_handler_of_a_signal_raises_comes_out(framing: Any, codec: Any, kind: type[BaseException]) -> None:
-    many = [raw(codec, cost=1.0)] * 100_000
+def test_what_the_handler_of_a_signal_raises_comes_out(framing: Framing, kind: type[BaseException]) -> None:
+    many = [raw(framing.codec, cost=1.0)] * 100_000
     with pytest.raises(kind), alarm(kind):
-        framing.stamp(many, latency=1.0)
+        framing.stream.stamp(many, latency=1.0)

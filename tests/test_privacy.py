@@ -18,7 +18,7 @@ from chatcodec import ChatCompletionResponse, EncodeError, RecordError, msgpack,
 
 from .hostility import TRANSCODERS
 from .support import FRAMINGS_OF, STREAMS, TYPES
-from .wire import CASES, bare, codecs, optional_fields, raw
+from .wire import CASES, bare, optional_fields, raw
 
 markers = st.text("QXZJVKWY", min_size=8, max_size=16)
 numbers = st.integers(10**12, 10**13)
@@ -128,7 +128,6 @@ def plant(value: Any, marker: Any) -> st.SearchStrategy[Any]:
     return st.sampled_from([marker, [marker], {"type": marker}, {"type": "cat", "name": [marker]}])
 
 
-@codecs
 @given(data=st.data(), marker=markers)
 def test_a_marker_anywhere_in_the_bytes_is_in_no_error(codec: Any, data: st.DataObject, marker: str) -> None:
     check_all(codec, data.draw(planted(codec, marker.encode())), marker)
@@ -146,7 +145,6 @@ WHOLE = {
 }
 
 
-@codecs
 @given(data=st.data(), marker=st.one_of(markers, numbers, numbers.map(float), numbers.map(lambda number: -number)))
 def test_a_marker_in_the_place_of_any_value_or_key_is_in_no_error(codec: Any, data: st.DataObject, marker: Any) -> None:
     check_all(codec, bare(codec).encode(data.draw(plant(WHOLE, marker))), str(marker).strip("-"))
@@ -174,7 +172,6 @@ def unwritable(marker: str) -> list[Any]:
     ]
 
 
-@codecs
 @settings(max_examples=20)
 @given(marker=markers, field=st.sampled_from(sorted(optional_fields)))
 def test_no_error_shows_what_could_not_be_written(codec: Any, marker: str, field: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from chatcodec import ChatCompletionResponse, RecordError
 
-from .support import Framing, framings
+from .support import Framing
 
 pytestmark = [pytest.mark.extras, pytest.mark.slow]
 
@@ -121,7 +121,6 @@ async def run(receiver: Receiver) -> list[Sender]:
     return senders
 
 
-@framings
 def test_every_record_sent_whole_arrives_once_and_in_order(framing: Framing) -> None:
     process = psutil.Process()
     receiver = Receiver(framing)

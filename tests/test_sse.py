@@ -15,7 +15,7 @@ from typing_extensions import assert_type
 from chatcodec import ChatCompletionResponse, Envelope, RecordError, StreamError, json, sse
 
 from .reference import NO_EVENT_STREAM, expected
-from .support import BOM, COSTS, EVENTS, TYPES, check_growth, cut, errors_of, outcome, pieces, types
+from .support import BOM, COSTS, EVENTS, TYPES, check_growth, cut, errors_of, outcome, pieces
 
 ONE, TWO = COSTS[:2]
 BAD = b'data: {"cost":"x"}\n\n'
@@ -90,7 +90,6 @@ def test_comments_and_other_fields_mean_nothing_beside_data() -> None:
     assert outcome(EVENTS, [odd, event(b'data: {"cost":2.0}'), DONE]) == [ONE, TWO]
 
 
-@types
 @pytest.mark.parametrize(
     "alive", [b"\n", b": ping\n\n", b"id: 1\r\n\r\n", b"data\n\n", b"data:  \t\ndata:\n\n", b"x\ndata:\n\n", b"\r"]
 )
@@ -115,7 +114,6 @@ def test_other_white_space_is_data() -> None:
 # What is no event stream
 
 
-@types
 @pytest.mark.parametrize(
     "body",
     [
@@ -150,7 +148,6 @@ def test_the_data_of_a_block_without_data_is_its_lines_without_the_blank_one(end
 # Events of the type error
 
 
-@types
 @pytest.mark.parametrize(
     ("lines", "data"),
     [([b"data: [DONE]"], b"[DONE]"), ([], b""), ([b"x"], b""), ([b"data: a", b"data: b"], b"a\nb")],
@@ -192,7 +189,6 @@ LIKE_DATA = [
 ]
 
 
-@types
 def test_what_a_block_is_does_not_depend_on_those_before_it(type: Any) -> None:
     blocks = [event(line) for line in LIKE_DATA]
     blocks += [event(line, b"data: {}") for line in LIKE_DATA] + [event(b"data: {}", line) for line in LIKE_DATA]
@@ -240,7 +236,6 @@ def test_without_require_done_the_end_mark_is_accepted_and_not_missed() -> None:
     assert [error.kind for error in outcome(EVENTS, [b": x\n\n"], require_done=False)] == ["incomplete"]
 
 
-@types
 @pytest.mark.parametrize(
     "mark", [b"data: [DONE] ", b"data:  \t[DONE]", b"data:\ndata: [DONE]\ndata:", b"data:[DONE]\r\ndata"]
 )

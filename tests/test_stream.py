@@ -31,7 +31,6 @@ from .support import (
     cut,
     errors_last,
     errors_of,
-    framings,
     outcome,
     outcome_of_callback,
     pieces,
@@ -41,7 +40,6 @@ from .support import (
     streams_of,
     texts,
     traced,
-    types,
 )
 from .wire import CASES
 
@@ -53,8 +51,6 @@ LONG = ChatCompletionResponse(session_id="s-1", choices=[{"delta": {"content": "
 # Any cut
 
 
-@framings
-@types
 @given(data=st.data(), limit=st.none() | st.integers(1, 60) | st.integers(900, 1100))
 def test_any_cut_gives_what_the_specification_says(framing: Framing, type: Any, data: Any, limit: int | None) -> None:
     whole = data.draw(streams_of(framing))
@@ -71,7 +67,6 @@ def test_any_cut_gives_what_the_specification_says(framing: Framing, type: Any, 
     assert outcome_of_callback(framing, cut(whole, places), **options) == errors_last(seen)
 
 
-@framings
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_each_record_of_the_wire_table_reads_the_same_at_every_cut(framing: Framing, case: Any) -> None:
     whole = framing.framed(case.encoded(framing.codec)) * 2
@@ -80,8 +75,6 @@ def test_each_record_of_the_wire_table_reads_the_same_at_every_cut(framing: Fram
         assert outcome(framing, [*cut(whole, [place]), framing.end]) == [case.record] * 2
 
 
-@framings
-@types
 @pytest.mark.parametrize("size", [100, 1400, 16 * KIB, 64 * KIB, 3 * MIB])
 def test_long_streams_of_everything_read_as_the_specification_says(framing: Framing, type: Any, size: int) -> None:
     random = Random(size)
@@ -95,7 +88,6 @@ def test_long_streams_of_everything_read_as_the_specification_says(framing: Fram
     assert outcome(framing, map(bytearray, pieces(whole, size)), type=type, max_record_bytes=60_000) == seen
 
 
-@framings
 @given(data=st.binary(max_size=60))
 def test_only_record_errors_come_out_of_arbitrary_bytes(framing: Framing, data: bytes) -> None:
     class Cost(msgspec.Struct):
@@ -106,7 +98,6 @@ def test_only_record_errors_come_out_of_arbitrary_bytes(framing: Framing, data: 
             outcome(framing, [chunk], type=type)
 
 
-@framings
 @given(data=st.data())
 def test_each_good_record_comes_once_whatever_hooks_raise_drained_or_not(framing: Framing, data: Any) -> None:
     """A StopIteration, which would pass for the end of the records, comes out as a RuntimeError."""
@@ -163,7 +154,6 @@ def test_each_good_record_comes_once_whatever_hooks_raise_drained_or_not(framing
 # Types
 
 
-@framings
 def test_a_stream_decodes_into_a_type_of_the_users(framing: Framing) -> None:
     class Cost(msgspec.Struct):
         cost: float
@@ -171,7 +161,6 @@ def test_a_stream_decodes_into_a_type_of_the_users(framing: Framing) -> None:
     assert framing.stream.StreamDecoder(Cost).feed(framing.encoded(*COSTS)) == [Cost(float(n)) for n in range(1, 6)]
 
 
-@framings
 @given(data=st.data())
 def test_bytes_from_a_stream_can_be_framed_again(framing: Framing, data: Any) -> None:
     errors: list[RecordError] = []
@@ -185,7 +174,6 @@ def test_bytes_from_a_stream_can_be_framed_again(framing: Framing, data: Any) ->
 # Buffers
 
 
-@framings
 def test_chunks_may_be_any_contiguous_buffer(framing: Framing) -> None:
     whole = framing.encoded(*COSTS)
     assert framing.stream.StreamDecoder().feed(memoryview(whole * 2).cast("H")) == COSTS * 2
@@ -193,8 +181,6 @@ def test_chunks_may_be_any_contiguous_buffer(framing: Framing) -> None:
         assert framing.stream.StreamDecoder().feed(chunk) == COSTS
 
 
-@framings
-@types
 def test_a_record_never_changes_when_the_callers_buffers_do(framing: Framing, type: Any) -> None:
     message = framing.codec.encode(ChatCompletionResponse(choices=[{"a": "b" * 40}]))
     whole = framing.framed(message, message)
@@ -208,7 +194,6 @@ def test_a_record_never_changes_when_the_callers_buffers_do(framing: Framing, ty
         assert [plain(record) for record in kept] == [clean] * 2
 
 
-@framings
 @pytest.mark.parametrize(
     ("chunk", "error"),
     [
@@ -231,7 +216,6 @@ def test_what_is_no_contiguous_buffer_is_the_callers_mistake(framing: Framing, c
 # Bad records
 
 
-@framings
 def test_a_bad_record_raises_with_the_good_ones_before_it_and_the_next_feed_continues(framing: Framing) -> None:
     one, two, three, four, five = map(framing.encoded, COSTS)
     decoder = framing.stream.StreamDecoder()
@@ -249,8 +233,6 @@ def test_a_bad_record_raises_with_the_good_ones_before_it_and_the_next_feed_cont
     assert decoder.feed(framing.end) == decoder.finish() == []
 
 
-@framings
-@types
 @pytest.mark.parametrize("length", [10, 9000])
 def test_a_long_buffer_that_is_not_drained_gives_the_same(framing: Framing, type: Any, length: int) -> None:
     good = framing.encoded(ChatCompletionResponse(session_id="x" * length))
@@ -263,7 +245,6 @@ def test_a_long_buffer_that_is_not_drained_gives_the_same(framing: Framing, type
         assert undrained == outcome(framing, chunks, type=type)
 
 
-@framings
 def test_an_error_names_its_kind_and_the_codecs_error_is_its_cause(framing: Framing) -> None:
     errors: list[RecordError] = []
     decoder = framing.stream.StreamDecoder(max_record_bytes=40, on_error=errors.append)
@@ -277,7 +258,6 @@ def test_an_error_names_its_kind_and_the_codecs_error_is_its_cause(framing: Fram
         assert error.reason == str(caught.value)
 
 
-@framings
 @pytest.mark.parametrize("message", [b'{"sessionId":"', b'{"cost":1} ', b"\xa9"])
 @pytest.mark.parametrize("length", [10, 3000, 70_000])
 def test_a_reason_depends_on_neither_cut_nor_what_came_before(framing: Framing, message: Any, length: int) -> None:
@@ -289,7 +269,6 @@ def test_a_reason_depends_on_neither_cut_nor_what_came_before(framing: Framing, 
             assert (error.reason, error.offset, error.data) == (alone.reason, len(before), alone.data)
 
 
-@framings
 def test_the_data_of_an_error_is_its_first_kibibyte_and_no_more_than_the_limit(framing: Framing) -> None:
     message = framing.invalid + b" " * 5000
     assert outcome(framing, [framing.frame(message)])[0].data == message[:KIB]
@@ -297,7 +276,6 @@ def test_the_data_of_an_error_is_its_first_kibibyte_and_no_more_than_the_limit(f
     assert error.data == (b"" if framing is FRAMES else framing.frame(message)[:30])
 
 
-@framings
 def test_keep_alives_are_skipped_and_counted(framing: Framing) -> None:
     alive = framing.stream.KEEP_ALIVE
     assert alive == {LINES: b"\n", FRAMES: b"\0\0\0\0", EVENTS: b":\n\n"}[framing]
@@ -308,7 +286,6 @@ def test_keep_alives_are_skipped_and_counted(framing: Framing) -> None:
         assert error[2:4] == (5, len(alive * 3 + framing.good))
 
 
-@framings
 def test_end_is_what_ends_a_stream(framing: Framing) -> None:
     assert framing.end == framing.stream.END
     assert outcome(framing, [framing.encoded(*COSTS), framing.stream.END]) == COSTS
@@ -318,7 +295,6 @@ def test_end_is_what_ends_a_stream(framing: Framing) -> None:
 # Hooks that raise
 
 
-@framings
 def test_a_record_error_that_on_error_raises_carries_the_records_of_the_call(framing: Framing) -> None:
     failure = RecordError("malformed", "line", 1, 0, "mine")
 
@@ -336,7 +312,6 @@ def test_a_record_error_that_on_error_raises_carries_the_records_of_the_call(fra
 # The end of a stream
 
 
-@framings
 @pytest.mark.parametrize("how", ["clean", "bad", "broken"])
 def test_finish_makes_the_decoder_ready_for_a_new_stream(framing: Framing, how: str) -> None:
     tail = {"clean": framing.end, "bad": framing.bad * 2 + framing.end, "broken": framing.bad[:-4]}[how]
@@ -346,7 +321,6 @@ def test_finish_makes_the_decoder_ready_for_a_new_stream(framing: Framing, how: 
         assert read_stream(decoder, [whole], drain=False) == outcome(framing, [whole])
 
 
-@framings
 def test_finish_without_draining_raises_the_stream_error_or_the_first_bad_record(framing: Framing) -> None:
     whole = framing.bad + framing.encoded(*COSTS[:2]) + framing.bad + framing.encoded(*COSTS[2:]) + framing.bad
     for tail, kind, index in ((framing.end, RecordError, 4), (framing.bad[:-4], StreamError, 9)):
@@ -359,7 +333,6 @@ def test_finish_without_draining_raises_the_stream_error_or_the_first_bad_record
         assert decoder.buffered == 0
 
 
-@framings
 def test_a_stream_of_nothing_is_no_records_in_lines_and_frames_and_incomplete_in_events(framing: Framing) -> None:
     for whole in (b"", framing.keep_alive * 3):
         assert [error.kind for error in outcome(framing, [whole])] == ["incomplete"] * (framing is EVENTS)
@@ -382,7 +355,6 @@ def test_a_last_message_of_bytes_need_not_be_utf_8_nor_of_the_records_type(frami
         assert seen[0] == message
 
 
-@framings
 def test_the_end_inside_a_record_that_was_too_long_is_a_stream_error_with_its_place(framing: Framing) -> None:
     good = framing.good
     start = (100).to_bytes(4, "big") if framing is FRAMES else b"data: " + b"x" * 20
@@ -395,14 +367,12 @@ def test_the_end_inside_a_record_that_was_too_long_is_a_stream_error_with_its_pl
 # The limit
 
 
-@framings
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_limit_below_one_is_rejected(framing: Framing, limit: int) -> None:
     with pytest.raises(ValueError, match=f"max_record_bytes is {limit}"):
         framing.stream.StreamDecoder(max_record_bytes=limit)
 
 
-@framings
 def test_the_limit_is_16_mib_by_default_and_none_with_none(framing: Framing) -> None:
     around = 7 if framing is EVENTS else 0  # of an event its lines count, with their names and ends
     longest = b"x" * (16 * MIB - around)
@@ -414,7 +384,6 @@ def test_the_limit_is_16_mib_by_default_and_none_with_none(framing: Framing) -> 
     assert unlimited.feed(framing.frame(longest + b"x")) == [longest + b"x"]
 
 
-@framings
 @pytest.mark.parametrize("length", [60, 20_000])
 @pytest.mark.parametrize("before", [0, 1, 100])
 def test_whether_a_record_is_too_long_never_depends_on_the_cut(framing: Framing, length: int, before: int) -> None:
@@ -444,7 +413,6 @@ def test_part_of_a_byte_order_mark_is_never_too_long(framing: Framing, limit: in
         )
 
 
-@framings
 def test_a_record_that_is_too_long_is_reported_as_soon_as_it_is_known_and_skipped_unbuffered(framing: Framing) -> None:
     decoder = framing.stream.StreamDecoder(max_record_bytes=1000)
     decoder.feed(framing.good)
@@ -465,7 +433,6 @@ def test_a_record_that_is_too_long_is_reported_as_soon_as_it_is_known_and_skippe
 # Memory
 
 
-@framings
 @pytest.mark.parametrize("type", TYPES[1:], ids=lambda record: record.__name__)
 @pytest.mark.parametrize("size", [1400, 64 * KIB, 3 * MIB])
 def test_a_kept_view_keeps_its_own_record_alive_and_not_its_chunk(framing: Framing, type: Any, size: int) -> None:
@@ -484,8 +451,6 @@ def test_a_kept_view_keeps_its_own_record_alive_and_not_its_chunk(framing: Frami
         assert traced(keep_some)[0] < count * (1.2 * len(message) + 500) + 4000
 
 
-@framings
-@types
 def test_the_unfinished_record_alone_is_buffered(framing: Framing, type: Any) -> None:
     unfinished = framing.encoded(LONG)[:-200]
 
@@ -503,7 +468,6 @@ def test_the_unfinished_record_alone_is_buffered(framing: Framing, type: Any) ->
     assert traced(feed)[0] < 3 * len(unfinished) + 6000
 
 
-@framings
 def test_an_unfinished_record_in_tiny_pieces_takes_no_more_memory_than_its_bytes(framing: Framing) -> None:
     whole = framing.encoded(ChatCompletionResponse(session_id="x" * 20_000))
 
@@ -517,7 +481,6 @@ def test_an_unfinished_record_in_tiny_pieces_takes_no_more_memory_than_its_bytes
     assert traced(feed)[0] < 1.3 * len(whole)
 
 
-@framings
 @pytest.mark.parametrize("size", [KIB, 64 * KIB, MIB])
 def test_a_record_without_end_takes_bounded_memory(framing: Framing, size: int) -> None:
     errors: list[RecordError] = []
@@ -534,7 +497,6 @@ def test_a_record_without_end_takes_bounded_memory(framing: Framing, size: int) 
     assert [(error.kind, error.index, error.offset) for error in errors] == [("too_long", 1, 0)]
 
 
-@framings
 def test_a_kept_error_keeps_no_chunk_alive(framing: Framing) -> None:
     def read() -> Any:
         errors: list[RecordError] = []
@@ -583,7 +545,6 @@ CHUNKS: dict[str, tuple[int, Callable[[Framing, int], list[Any]]]] = {
 }
 
 
-@framings
 @pytest.mark.parametrize("limit", [None, 100])
 @pytest.mark.parametrize("name", CHUNKS)
 def test_cost_grows_linearly_with_the_bytes(framing: Framing, name: str, limit: int | None) -> None:
@@ -596,7 +557,6 @@ def test_cost_grows_linearly_with_the_bytes(framing: Framing, name: str, limit: 
     check_growth(make, size)
 
 
-@framings
 def test_errors_that_are_not_drained_cost_no_more_than_drained_ones(framing: Framing) -> None:
     def make(scale: int) -> Callable[[], object]:
         def run() -> None:
@@ -615,7 +575,6 @@ def test_errors_that_are_not_drained_cost_no_more_than_drained_ones(framing: Fra
 # Names
 
 
-@framings
 def test_all_three_have_the_same_names_and_signatures(framing: Framing) -> None:
     readers = {"StreamDecoder", "iter_decode", "aiter_decode", "iter_batches", "aiter_batches"}
     module, lines = framing.stream, LINES.stream
@@ -627,7 +586,6 @@ def test_all_three_have_the_same_names_and_signatures(framing: Framing) -> None:
         assert getattr(module, name).__doc__
 
 
-@framings
 @alarms
 def test_what_the_handler_of_a_signal_raises_comes_out_and_nothing_is_lost(framing: Framing, kind: Any) -> None:
     """It comes at the end of a call of C code, when all of its records are decoded."""

@@ -14,8 +14,7 @@ import pytest
 from chatcodec import ChatCompletionResponse, Envelope
 
 from .oddities import odd_records
-from .support import Framing, cut, drained, framings, outcome
-from .wire import codecs
+from .support import Framing, cut, drained, outcome
 
 pytestmark = pytest.mark.usefixtures("eager_switches")
 THREADS = 4
@@ -30,7 +29,6 @@ def eager_switches() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-@codecs
 def test_functions_are_safe_to_call_from_many_threads(codec: Any) -> None:
     def work(number: int) -> None:
         record = ChatCompletionResponse(session_id=str(number), choices=[{"a": [number] * 50}], cost=1.0)
@@ -44,7 +42,6 @@ def test_functions_are_safe_to_call_from_many_threads(codec: Any) -> None:
         list(pool.map(work, range(THREADS)))
 
 
-@framings
 def test_threads_read_each_with_a_decoder_of_its_own(framing: Framing) -> None:
     start = threading.Barrier(THREADS)
 

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import msgspec
-import pytest
 from hypothesis import strategies as st
 
 import chatcodec
@@ -78,7 +77,6 @@ CASES = [
 ]
 
 CODECS = [chatcodec.json, chatcodec.msgpack]
-codecs = pytest.mark.parametrize("codec", CODECS, ids=["json", "msgpack"])
 
 # From CPython 3.14 on the stack's own size is the limit: 100,000 levels that are only looked through fit into 8 MiB.
 DEEP = 1_000_000
