@@ -22,7 +22,7 @@ from chatcodec import ChatCompletionResponse, DecodeError, EncodeError, Envelope
 
 from .support import COSTS, EVENTS, Awaited, Framing, alarm, alarms, released_view
 from .support import texts as text_framings
-from .wire import records, texts
+from .wire import records, texts, without
 
 
 class Priced(ChatCompletionResponse):
@@ -101,18 +101,12 @@ def test_an_item_that_is_no_record_or_message_is_rejected(framing: Framing, bad:
         framing.stream.encode([COSTS[0], bad])
 
 
-def without_timestamp() -> ChatCompletionResponse:
-    record = ChatCompletionResponse()
-    del record.timestamp
-    return record
-
-
 @pytest.mark.parametrize(
     ("bad", "error"),
     [
         (ChatCompletionResponse(session_id="\ud800"), EncodeError),
         (ChatCompletionResponse(timestamp=datetime(2026, 1, 1)), EncodeError),
-        (without_timestamp(), EncodeError),
+        (without("timestamp"), EncodeError),
         (ChatCompletionResponse(choices=[{"a": object()}]), TypeError),
         (Envelope(), TypeError),
     ],

@@ -115,6 +115,13 @@ def raw(codec: Any, **fields: Any) -> bytes:
     return encoded
 
 
+def without(field: str) -> ChatCompletionResponse:
+    """Return a record of which a field has been deleted."""
+    record = ChatCompletionResponse()
+    delattr(record, field)
+    return record
+
+
 @st.composite
 def hostile(draw: st.DrawFn, codec: Any) -> bytes:
     """Draw bytes that are a message of `codec`, a damaged one, or nothing of the kind."""
