@@ -31,19 +31,16 @@ if sys.platform != "win32":
 
 @pytest.fixture(scope="module", params=FRAMINGS, ids=lambda framing: framing.stream.__name__[10:])
 def framing(request: pytest.FixtureRequest) -> Any:
-    """Return one of the three framings."""
     return request.param
 
 
 @pytest.fixture(scope="module", params=CODECS, ids=["json", "msgpack"])
 def codec(request: pytest.FixtureRequest) -> Any:
-    """Return one of the two codecs."""
     return request.param
 
 
 @pytest.fixture(scope="module", params=TYPES, ids=lambda record: record.__name__)
 def type(request: pytest.FixtureRequest) -> Any:
-    """Return one of the types that a stream decodes into."""
     return request.param
 
 

@@ -30,7 +30,6 @@ class Message:
 
 
 def saved_messages() -> Iterator[Message]:
-    """Yield the messages of the corpus."""
     for name, codec in (("json", json), ("msgpack", msgpack)):
         for line in (CORPUS / f"{name}.txt").read_text(encoding="ascii").splitlines():
             if line and not line.startswith("#"):
@@ -39,7 +38,6 @@ def saved_messages() -> Iterator[Message]:
 
 
 def found_inputs() -> list[bytes]:
-    """Return what the fuzzer kept."""
     return [bytes.fromhex(line) for line in FOUND.read_text(encoding="ascii").split()]
 
 

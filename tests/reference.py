@@ -31,7 +31,6 @@ class Block(NamedTuple):
 
 
 def blocks_of_lines(data: bytes) -> Iterator[Block]:
-    """Split at newlines."""
     at = len(BOM) * data.startswith(BOM)
     while at < len(data):
         found = data.find(b"\n", at)
@@ -43,7 +42,6 @@ def blocks_of_lines(data: bytes) -> Iterator[Block]:
 
 
 def blocks_of_frames(data: bytes) -> Iterator[Block]:
-    """Split by lengths."""
     at = 0
     while at < len(data):
         header = data[at : at + 4]

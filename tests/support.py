@@ -201,7 +201,6 @@ def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
 
 
 def pieces(data: bytes, size: int) -> list[bytes]:
-    """Cut `data` into chunks of `size` bytes."""
     return [data[at : at + size] for at in range(0, len(data), size)]
 
 

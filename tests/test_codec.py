@@ -23,8 +23,6 @@ cases = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES]
 
 
 class Priced(ChatCompletionResponse):
-    """A subclass with a field of the user's own."""
-
     currency: str = "EUR"
 
 
@@ -230,9 +228,6 @@ def test_a_buffer_of_which_a_view_exists_does_not_grow(codec: Any) -> None:
     with memoryview(buffer), pytest.raises(BufferError):
         codec.encode_into(ChatCompletionResponse(session_id="x" * 100), buffer, 4)
     assert buffer == b"head"
-
-
-# Fidelity that a format sets
 
 
 def test_the_depth_that_reads_depends_on_the_recursion_limit(codec: Any) -> None:

@@ -26,8 +26,6 @@ from .wire import records, texts, without
 
 
 class Priced(ChatCompletionResponse):
-    """A record with a field of the user's own."""
-
     currency: str = "EUR"
 
 
@@ -40,9 +38,6 @@ def read(framing: Framing, whole: bytes, type: Any = bytes) -> list[Any]:
 def named(value: Any) -> str:
     """Return a name for a parameter: a view's `repr` is another in each process, and some are long."""
     return f"{type(value).__name__} {value[:9]!r}" if isinstance(value, (str, bytes)) else type(value).__name__
-
-
-# encode
 
 
 @alarms

@@ -143,7 +143,7 @@ def test_nesting_of_a_million_in_a_stream_is_one_bad_record(framing: Framing) ->
         assert [isinstance(item, Bad) for item in seen] == [False, True, False]
 
 
-# Memory
+# Memory and work
 
 
 @saved
@@ -171,9 +171,6 @@ def test_the_smallest_values_take_memory_in_proportion(codec: Any, message: byte
     assert traced(lambda: codec.decode(message))[1] < 100 * len(message)
     assert traced(lambda: codec.peek(message))[1] < 1024
     assert traced(lambda: codec.patch(message, cost=1.0))[1] < 2 * len(message) + 1024
-
-
-# Work
 
 
 @pytest.mark.parametrize("reader", range(4))

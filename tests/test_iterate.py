@@ -71,7 +71,6 @@ def flat(seen: list[Any]) -> list[Any]:
 
 
 def seen_over_each_source(framing: Framing, chunks: list[bytes], **options: Any) -> Iterator[list[Any]]:
-    """Yield what each kind of iterator over each kind of source gives."""
     read = [chunk for chunk in chunks if chunk]
     for kind in READERS:
         sources: list[Any] = [chunks, iter(map(bytearray, chunks)), io.BytesIO(b"".join(chunks)), Reader(read)]

@@ -79,6 +79,13 @@ def test_stamping_a_dead_buffer_is_no_bad_message(framing: Framing) -> None:
     assert bad == []
 
 
+def test_an_integer_beyond_a_float_is_out_of_range() -> None:
+    message = b'{"cost":1' + b"0" * 400 + b"}"
+    for read in (json.decode, json.peek, json.stamp, transcode.json_to_msgpack):
+        with pytest.raises(ValidationError, match="out of range"):
+            read(message)
+
+
 # Half a surrogate pair
 
 HALVES = [
@@ -131,16 +138,6 @@ def test_what_only_looks_like_half_a_pair_in_messagepack_is_called_cut() -> None
     for read in readers(msgpack):
         with pytest.raises(DecodeError, match="truncated"):
             read(message[:-1])
-
-
-# Numbers
-
-
-def test_an_integer_beyond_a_float_is_out_of_range() -> None:
-    message = b'{"cost":1' + b"0" * 400 + b"}"
-    for read in (json.decode, json.peek, json.stamp, transcode.json_to_msgpack):
-        with pytest.raises(ValidationError, match="out of range"):
-            read(message)
 
 
 # Times

@@ -41,7 +41,6 @@ wire_values = st.fixed_dictionaries({}, optional=optional_fields).map(
 
 @st.composite
 def messages(draw: st.DrawFn, codec: Any) -> bytes:
-    """Draw a message of `codec`."""
     drawn = draw(st.lists(st.tuples(names, values | st.none()), max_size=5))
     known = draw(wire_values)
     fields = [*known.items(), *((name, value) for name, value in drawn if value is None or name not in WIRE)]

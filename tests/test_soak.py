@@ -110,7 +110,6 @@ class Sender:
 
 
 async def run(receiver: Receiver) -> list[Sender]:
-    """Send everything, and leave no task behind."""
     server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]

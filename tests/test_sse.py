@@ -26,11 +26,25 @@ buffers = pytest.mark.parametrize("buffer", [bytes, bytearray])
 
 
 def event(*lines: bytes, end: bytes = b"\n") -> bytes:
-    """Return an event of these lines."""
     return b"".join(line + end for line in (*lines, b""))
 
 
 GOOD = event(b'data: {"cost":1.0}')
+
+
+def test_types() -> None:
+    assert_type(sse.StreamDecoder(), sse.StreamDecoder[ChatCompletionResponse])
+    assert_type(sse.StreamDecoder(Envelope, require_done=False).feed(b""), list[Envelope])
+    assert_type(sse.iter_decode([b""]), Iterator[ChatCompletionResponse])
+    assert_type(sse.iter_batches([b""], require_done=False), Iterator[list[ChatCompletionResponse]])
+    assert_type(sse.aiter_decode(no_chunks(), bytes), AsyncIterator[bytes])
+    assert_type(sse.aiter_batches(no_chunks(), bytes), AsyncIterator[list[bytes]])
+    assert_type(sse.END, bytes)
+
+
+async def no_chunks() -> AsyncIterator[bytes]:
+    return
+    yield b""
 
 
 # Lines and fields
@@ -297,22 +311,3 @@ def test_cost_grows_linearly_with_the_lines_of_an_event_however_they_are_cut(chu
 
 def test_cost_grows_linearly_with_the_lines_of_an_event_in_one_chunk() -> None:
     check_growth(lambda size: partial(outcome, EVENTS, [b"data: x\r\n" * size], type=bytes), 800)
-
-
-# Types
-
-
-def test_types() -> None:
-    assert_type(sse.StreamDecoder(), sse.StreamDecoder[ChatCompletionResponse])
-    assert_type(sse.StreamDecoder(Envelope, require_done=False).feed(b""), list[Envelope])
-    assert_type(sse.iter_decode([b""]), Iterator[ChatCompletionResponse])
-    assert_type(sse.iter_batches([b""], require_done=False), Iterator[list[ChatCompletionResponse]])
-    assert_type(sse.aiter_decode(no_chunks(), bytes), AsyncIterator[bytes])
-    assert_type(sse.aiter_batches(no_chunks(), bytes), AsyncIterator[list[bytes]])
-    assert_type(sse.END, bytes)
-
-
-async def no_chunks() -> AsyncIterator[bytes]:
-    """Yield nothing."""
-    return
-    yield b""

@@ -48,6 +48,17 @@ MIB = 1024 * KIB
 LONG = ChatCompletionResponse(session_id="s-1", choices=[{"delta": {"content": "x" * 3000}}], cost=0.25)
 
 
+def test_all_three_have_the_same_names_and_signatures(framing: Framing) -> None:
+    readers = {"StreamDecoder", "iter_decode", "aiter_decode", "iter_batches", "aiter_batches"}
+    module, lines = framing.stream, LINES.stream
+    assert readers | {"encode", "aiter_encode", "KEEP_ALIVE", "END"} <= set(module.__all__) == set(lines.__all__)
+    for name in {*module.__all__} - {"KEEP_ALIVE", "END"}:
+        ours, others = (inspect.signature(getattr(one, name)).parameters for one in (module, lines))
+        assert {*ours} - {*others} <= ({"require_done"} if name in readers else set())
+        assert [*ours.values()][: len(others)] == [*others.values()]
+        assert getattr(module, name).__doc__
+
+
 # Any cut
 
 
@@ -149,9 +160,6 @@ def test_each_good_record_comes_once_whatever_hooks_raise_drained_or_not(framing
     assert made == [place for place, kind in enumerate(kinds) if kind in "gh"]
     if on_error:
         assert reported == [place for place, kind in enumerate(kinds, 1) if kind == "b"]
-
-
-# Types
 
 
 def test_a_stream_decodes_into_a_type_of_the_users(framing: Framing) -> None:
@@ -292,9 +300,6 @@ def test_end_is_what_ends_a_stream(framing: Framing) -> None:
     assert outcome(framing, [framing.stream.END]) == []
 
 
-# Hooks that raise
-
-
 def test_a_record_error_that_on_error_raises_carries_the_records_of_the_call(framing: Framing) -> None:
     failure = RecordError("malformed", "line", 1, 0, "mine")
 
@@ -307,6 +312,20 @@ def test_a_record_error_that_on_error_raises_carries_the_records_of_the_call(fra
     assert caught.value is failure
     assert failure.records == COSTS[:2]
     assert decoder.feed(b"") == COSTS[2:]
+
+
+@alarms
+def test_what_the_handler_of_a_signal_raises_comes_out_and_nothing_is_lost(framing: Framing, kind: Any) -> None:
+    """It comes at the end of a call of C code, when all of its records are decoded."""
+    count = 300_000
+    decoder = framing.stream.StreamDecoder()
+    chunk = framing.good * count
+    with pytest.raises(kind), alarm(kind):
+        decoder.feed(chunk)
+    assert len(decoder.feed(b"")) == count
+    with pytest.raises(RecordError) as caught:
+        decoder.feed(framing.bad)
+    assert caught.value.index == count + 1
 
 
 # The end of a stream
@@ -570,31 +589,3 @@ def test_errors_that_are_not_drained_cost_no_more_than_drained_ones(framing: Fra
         return run
 
     check_growth(make, 100)
-
-
-# Names
-
-
-def test_all_three_have_the_same_names_and_signatures(framing: Framing) -> None:
-    readers = {"StreamDecoder", "iter_decode", "aiter_decode", "iter_batches", "aiter_batches"}
-    module, lines = framing.stream, LINES.stream
-    assert readers | {"encode", "aiter_encode", "KEEP_ALIVE", "END"} <= set(module.__all__) == set(lines.__all__)
-    for name in {*module.__all__} - {"KEEP_ALIVE", "END"}:
-        ours, others = (inspect.signature(getattr(one, name)).parameters for one in (module, lines))
-        assert {*ours} - {*others} <= ({"require_done"} if name in readers else set())
-        assert [*ours.values()][: len(others)] == [*others.values()]
-        assert getattr(module, name).__doc__
-
-
-@alarms
-def test_what_the_handler_of_a_signal_raises_comes_out_and_nothing_is_lost(framing: Framing, kind: Any) -> None:
-    """It comes at the end of a call of C code, when all of its records are decoded."""
-    count = 300_000
-    decoder = framing.stream.StreamDecoder()
-    chunk = framing.good * count
-    with pytest.raises(kind), alarm(kind):
-        decoder.feed(chunk)
-    assert len(decoder.feed(b"")) == count
-    with pytest.raises(RecordError) as caught:
-        decoder.feed(framing.bad)
-    assert caught.value.index == count + 1

@@ -26,7 +26,6 @@ class Case:
     msgpack: bytes
 
     def encoded(self, codec: Any) -> bytes:
-        """Return the bytes in the format of `codec`."""
         return self.json if codec is chatcodec.json else self.msgpack
 
 
@@ -116,7 +115,6 @@ def raw(codec: Any, **fields: Any) -> bytes:
 
 
 def without(field: str) -> ChatCompletionResponse:
-    """Return a record of which a field has been deleted."""
     record = ChatCompletionResponse()
     delattr(record, field)
     return record
