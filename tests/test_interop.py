@@ -12,13 +12,13 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import msgpack as peer_msgpack  # type: ignore[import-untyped, unused-ignore]
-import msgspec
 import ormsgpack
 import pytest
 
@@ -26,6 +26,7 @@ import chatcodec
 from chatcodec import ChatCompletionResponse, DecodeError, frames, json, msgpack, ndjson
 
 from .oddities import EPOCH, MILLISECOND, odd_records
+from .reference import blocks_of_frames
 from .support import cut
 from .wire import UTC
 
@@ -73,11 +74,14 @@ def describe(value: Any, *, javascript_numbers: bool) -> str:  # noqa: PLR0911  
     return f"{{{','.join(sorted(fields))}}}"
 
 
-def describe_record(record: ChatCompletionResponse, codec: Any) -> str:
-    """Say what `record` holds by its names on the wire."""
+def fields_of(record: ChatCompletionResponse) -> dict[str, Any]:
+    """Return the fields of a record, and of no subclass, by their names on the wire."""
     names = zip(ChatCompletionResponse.__struct_encode_fields__, ChatCompletionResponse.__struct_fields__, strict=True)
-    fields = {wire: getattr(record, name) for wire, name in names if getattr(record, name) is not None}
-    return describe(fields, javascript_numbers=codec is json)
+    return {wire: getattr(record, name) for wire, name in names if getattr(record, name) is not None}
+
+
+def describe_record(record: ChatCompletionResponse, codec: Any) -> str:
+    return describe(fields_of(record), javascript_numbers=codec is json)
 
 
 def numbers_as_floats(value: Any) -> Any:
@@ -240,12 +244,6 @@ def test_a_date_beyond_the_years_1_to_9999_is_a_decode_error(peer: list[str], mi
 # Python's own peers
 
 
-def fields_of(record: ChatCompletionResponse) -> dict[str, Any]:
-    """Return the record's fields by their names on the wire."""
-    fields = zip(record.__struct_encode_fields__, msgspec.structs.astuple(record), strict=True)
-    return {name: value for name, value in fields if value is not None}
-
-
 def loads_with_instant(message: bytes) -> Any:
     fields = orjson.loads(message)
     if "timestamp" in fields:
@@ -259,20 +257,14 @@ def instant_of(kind: int, data: bytes | memoryview) -> datetime:
     return instant
 
 
+peer_unpack = partial(peer_msgpack.unpackb, timestamp=3)
+
 # Each peer by its name: the codec that reads and writes the same, how it encodes and how it decodes.
 PEERS: dict[str, tuple[Any, Any, Any]] = {
     "orjson": (json, orjson.dumps, loads_with_instant),
-    "msgpack": (
-        msgpack,
-        lambda fields: peer_msgpack.packb(fields, datetime=True),
-        lambda message: peer_msgpack.unpackb(message, timestamp=3),
-    ),
-    "ormsgpack": (
-        msgpack,
-        # As text: ormsgpack 1.13 cuts what it writes as an extension to seconds, and wraps it in 2106.
-        ormsgpack.packb,
-        lambda message: ormsgpack.unpackb(message, ext_hook=instant_of),
-    ),
+    "msgpack": (msgpack, partial(peer_msgpack.packb, datetime=True), peer_unpack),
+    # As text: ormsgpack 1.13 cuts what it writes as an extension to seconds, and wraps it in 2106.
+    "ormsgpack": (msgpack, ormsgpack.packb, partial(ormsgpack.unpackb, ext_hook=instant_of)),
 }
 
 
@@ -291,7 +283,7 @@ def test_python_peers_read_what_was_transcoded() -> None:
     for record in odd_records(Random(4), 1000):
         fields = fields_of(record)
         packed = chatcodec.transcode.json_to_msgpack(orjson.dumps(fields))
-        assert peer_msgpack.unpackb(packed, timestamp=3) == fields
+        assert peer_unpack(packed) == fields
         assert loads_with_instant(chatcodec.transcode.msgpack_to_json(packed)) == fields
 
 
@@ -299,9 +291,5 @@ def test_python_peers_read_the_streams() -> None:
     records = odd_records(Random(5), 2000)
     lines = ndjson.encode(records).split(b"\n")
     assert [loads_with_instant(line) for line in lines[:-1]] == list(map(fields_of, records))
-    stream, read = frames.encode(records), []
-    while stream:
-        end = 4 + int.from_bytes(stream[:4], "big")
-        read.append(peer_msgpack.unpackb(stream[4:end], timestamp=3))
-        stream = stream[end:]
-    assert read == list(map(fields_of, records))
+    blocks = blocks_of_frames(frames.encode(records))
+    assert [peer_unpack(block.message) for block in blocks] == list(map(fields_of, records))

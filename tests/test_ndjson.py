@@ -21,16 +21,10 @@ ONE, TWO = ChatCompletionResponse(cost=1.0), ChatCompletionResponse(cost=2.0)
 @pytest.mark.parametrize(
     ("data", "bad"),
     [
-        (b"{}{}\n", [1]),
-        (b"{} {}\n", [1]),
-        (b"{\n}\n", [1, 2]),
-        (b"{}{}\n{\n}\n", [1, 2, 3]),
-        (b'{"choices":\n[]}\n', [1, 2]),
-        (b'{"cost":1},\n', [1]),
-        (b"{}\n}{\n{}\n", [2]),
+        *((b"{}{}\n", [1]), (b"{} {}\n", [1]), (b"{\n}\n", [1, 2]), (b"{}{}\n{\n}\n", [1, 2, 3])),
+        *((b"{}\n}{\n{}\n", [2]), (b'{"choices":\n[]}\n', [1, 2]), (b'{"cost":1},\n', [1])),
+        *((b'{"choices":[{}\n,{}]}{}\n', [1, 2]), (b'{"choices":[{},\n{}]}{}\n', [1, 2])),
         (b'{"sessionId":"a\nb"}\n', [1, 2]),
-        (b'{"choices":[{}\n,{}]}{}\n', [1, 2]),
-        (b'{"choices":[{},\n{}]}{}\n', [1, 2]),
     ],
 )
 def test_a_line_is_one_record_and_a_record_is_one_line(

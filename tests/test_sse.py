@@ -131,12 +131,9 @@ def test_other_white_space_is_data() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b"<html>\n<h1>502</h1>\n</html>\n",
-        b'{"error":{"message":"x"}}',
-        b'{"cost":1}\n{"cost":2}\n',
+        *(b"<html>\n<h1>502</h1>\n</html>\n", b'{"error":{"message":"x"}}', b'{"cost":1}\n{"cost":2}\n'),
+        *(b": x\n" + BOM + b'data: {"cost":1}', b"event: message\ndat"),
         b"\x1f\x8b\x08\0\0\0\0\0\2\xff\xab\xae\5\0",  # gzip
-        b": x\n" + BOM + b'data: {"cost":1}',
-        b"event: message\ndat",
     ],
 )
 def test_what_is_no_event_stream_is_incomplete_or_with_a_blank_line_malformed(type: Any, body: bytes) -> None:
