@@ -61,3 +61,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         return None
     source = collection_path.read_text(encoding="utf-8")
     return bool(re.search(r"^pytestmark = .*\bpytest\.mark\.extras\b", source, re.MULTILINE)) or None
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Run tests that are coroutines, marked `anyio`, on asyncio."""
+    return "asyncio"

@@ -23,12 +23,12 @@ from .recipes.gateway import create_app
 from .reference import blocks_of_events, blocks_of_lines
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
 
-    Script = Callable[[asyncio.StreamWriter], Awaitable[None]]
+    Step = bytes | asyncio.Event  # what the service writes, and what it waits for
     Bills = list[tuple[float, str | None]]
 
-pytestmark = pytest.mark.extras
+pytestmark = [pytest.mark.extras, pytest.mark.anyio]
 
 MESSAGES = [b'{"choices":[{"text":"a"}]}', b'{"sessionId":"s","cost":0.25}', b'{"cost":0.50,"region":"eu"}']
 BILLS: Bills = [(0.25, "s"), (0.5, None)]
@@ -38,6 +38,7 @@ BODIES = {
     media_types.SSE: b"".join(b"data: %b\n\n" % message for message in [*MESSAGES, b"[DONE]"]),
 }
 WHOLE = MESSAGES[1]
+kinds = pytest.mark.parametrize("kind", KINDS)
 PATIENCE = 20
 
 
@@ -102,7 +103,7 @@ class Gateway:
     """A gateway between callers and a service that follows `script` for each request."""
 
     address: tuple[str, int] = ("", 0)
-    script: Script | None = None
+    script: tuple[Step, ...] = ()
     billed: Bills = field(default_factory=list)
     requests: list[bytes] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -122,11 +123,14 @@ class Gateway:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Be the service."""
         self.requests.append(await reader.readuntil(b"\r\n\r\n"))
-        assert self.script
-        await self.script(writer)
+        for step in self.script:
+            if isinstance(step, bytes):
+                writer.write(step)
+            else:
+                await step.wait()
         writer.close()
 
-    async def call(self, script: Script, kind: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def call(self, kind: str, *script: Step) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Start a call."""
         self.script = script
         self.calls += 1
@@ -137,10 +141,17 @@ class Gateway:
         )
         return reader, writer
 
-    async def answer(self, script: Script, kind: str = media_types.JSON) -> Answer:
+    async def raw_answer(self, kind: str, *script: Step) -> bytes:
+        """Make a call, and return the response."""
+        reader, writer = await self.call(kind, *script)
+        data = await asyncio.wait_for(reader.read(), PATIENCE)
+        writer.close()
+        return data
+
+    async def answer(self, kind: str, *script: Step) -> Answer:
         """Make a call, and read the answer to its end."""
         self.billed.clear()
-        return parsed(await raw_answer(self, script, kind))
+        return parsed(await self.raw_answer(kind, *script))
 
 
 def parsed(data: bytes) -> Answer:
@@ -180,6 +191,12 @@ async def serving() -> AsyncIterator[Gateway]:
                 await running
 
 
+@pytest.fixture
+async def gateway() -> AsyncIterator[Gateway]:
+    async with serving() as served:
+        yield served
+
+
 def head(kind: str, *lines: str, status: str = "200 OK") -> bytes:
     """Return the head of a response."""
     return "\r\n".join([f"HTTP/1.1 {status}", f"Content-Type: {kind}", *lines, "", ""]).encode()
@@ -190,210 +207,149 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def streamed(kind: str, *chunks: bytes) -> Script:
-    """Return the script of a service that sends a stream in `chunks`, the last one empty if it is not cut."""
-
-    async def script(writer: asyncio.StreamWriter) -> None:
-        writer.write(head(kind, "Transfer-Encoding: chunked") + b"".join(map(chunk, chunks)))
-
-    return script
+def streamed(kind: str, *chunks: bytes) -> bytes:
+    """Return a stream in `chunks`, the last one empty if it is not cut."""
+    return head(kind, "Transfer-Encoding: chunked") + b"".join(map(chunk, chunks))
 
 
-def whole(body: bytes, kind: str = media_types.JSON, status: str = "200 OK", size: int | None = None) -> Script:
-    """Return the script of a service that sends a whole response; `size` is what it promises."""
-
-    async def script(writer: asyncio.StreamWriter) -> None:
-        writer.write(head(kind, f"Content-Length: {len(body) if size is None else size}", status=status) + body)
-
-    return script
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_stream_is_stamped_and_each_cost_billed(kind: str) -> None:
-    async def main() -> None:
-        async with serving() as gateway:
-            answer = await gateway.answer(streamed(kind, BODIES[kind], b""), kind)
-            assert (answer.status, answer.kind) == (200, kind)
-            assert answer.passed_on == Outcome(MESSAGES, complete=True)
-            assert gateway.billed == BILLS
-            request = gateway.requests[0].lower()
-            assert request.startswith(b"post /chat%2fone?version=1 ")
-            assert b"accept: " + kind.encode() in request
-
-    asyncio.run(main())
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_stream_that_is_cut_at_any_byte_never_passes_as_complete(kind: str) -> None:
+def paused(kind: str, size: int, resumed: asyncio.Event) -> tuple[Step, ...]:
+    """Return the script of a service that waits for `resumed` after so many bytes of its stream."""
     body = BODIES[kind]
-
-    async def main() -> None:
-        async with serving() as gateway:
-            for size in range(1, len(body) + 1):
-                messages = outcome(kind, body[:size]).messages
-                answer = await gateway.answer(streamed(kind, body[:size]), kind)
-                assert not answer.complete
-                assert answer.passed_on == Outcome(messages, complete=False)
-                assert gateway.billed == bills(messages)
-
-    asyncio.run(main())
+    return streamed(kind, body[:size]), resumed, chunk(body[size:]) + chunk(b"")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_stream_that_ends_early_at_any_byte_is_complete_only_if_its_framing_says_so(kind: str) -> None:
+def whole(body: bytes, kind: str = media_types.JSON, status: str = "200 OK", size: int | None = None) -> bytes:
+    """Return a whole response; `size` is what it promises."""
+    return head(kind, f"Content-Length: {len(body) if size is None else size}", status=status) + body
+
+
+@kinds
+async def test_a_stream_is_stamped_and_each_cost_billed(gateway: Gateway, kind: str) -> None:
+    answer = await gateway.answer(kind, streamed(kind, BODIES[kind], b""))
+    assert (answer.status, answer.kind) == (200, kind)
+    assert answer.passed_on == Outcome(MESSAGES, complete=True)
+    assert gateway.billed == BILLS
+    request = gateway.requests[0].lower()
+    assert request.startswith(b"post /chat%2fone?version=1 ")
+    assert b"accept: " + kind.encode() in request
+
+
+@kinds
+async def test_a_stream_that_is_cut_at_any_byte_never_passes_as_complete(gateway: Gateway, kind: str) -> None:
     body = BODIES[kind]
-
-    async def main() -> None:
-        async with serving() as gateway:
-            for size in range(1, len(body)):
-                wanted = outcome(kind, body[:size])
-                answer = await gateway.answer(streamed(kind, body[:size], b""), kind)
-                assert answer.passed_on == wanted
-                assert answer.complete == wanted.complete
-                assert gateway.billed == bills(wanted.messages)
-
-    asyncio.run(main())
+    for size in range(1, len(body) + 1):
+        messages = outcome(kind, body[:size]).messages
+        answer = await gateway.answer(kind, streamed(kind, body[:size]))
+        assert not answer.complete
+        assert answer.passed_on == Outcome(messages, complete=False)
+        assert gateway.billed == bills(messages)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_stream_that_is_spoiled_at_any_byte_loses_the_bad_message_alone(
-    kind: str, caplog: pytest.LogCaptureFixture
+@kinds
+async def test_a_stream_that_ends_early_at_any_byte_is_complete_only_if_its_framing_says_so(
+    gateway: Gateway, kind: str
 ) -> None:
     body = BODIES[kind]
-
-    async def main() -> None:
-        async with serving() as gateway:
-            for at in range(len(body)):
-                caplog.clear()
-                spoiled = body[:at] + b"\0" + body[at + 1 :]
-                wanted = outcome(kind, spoiled)
-                assert len(wanted.messages) >= len(MESSAGES) - 2  # two, where the end of one is spoiled
-                answer = await gateway.answer(streamed(kind, spoiled, b""), kind)
-                assert answer.passed_on == wanted
-                assert gateway.billed == bills(wanted.messages)
-                # The standard ignores unknown fields beside data: what a spoiled blank line joins is lost unreported.
-                assert caplog.messages or not wanted.complete or spoiled[at - 1 : at] == b"\n"
-
-    asyncio.run(main())
+    for size in range(1, len(body)):
+        wanted = outcome(kind, body[:size])
+        answer = await gateway.answer(kind, streamed(kind, body[:size], b""))
+        assert answer.passed_on == wanted
+        assert answer.complete == wanted.complete
+        assert gateway.billed == bills(wanted.messages)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_came_before_a_delay_at_any_byte_is_passed_on_at_once(kind: str) -> None:
+@kinds
+async def test_a_stream_that_is_spoiled_at_any_byte_loses_the_bad_message_alone(
+    gateway: Gateway, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
     body = BODIES[kind]
-
-    async def main() -> None:
-        go_on = asyncio.Event()
-
-        async with serving() as gateway:
-            for size in range(1, len(body)):
-                go_on.clear()
-
-                async def script(writer: asyncio.StreamWriter, size: int = size) -> None:
-                    await streamed(kind, body[:size])(writer)
-                    await go_on.wait()
-                    writer.write(chunk(body[size:]) + chunk(b""))
-
-                due = [message for message in outcome(kind, body[:size]).messages if ended(kind, body[:size], message)]
-                gateway.billed.clear()
-                reader, writer = await gateway.call(script, kind)
-                data = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
-                while not (body_so_far := parsed(data).body) or len(outcome(kind, body_so_far).messages) < len(due):
-                    data += await asyncio.wait_for(reader.read(1000), PATIENCE)
-                assert gateway.billed == bills(due)
-                go_on.set()
-                data += await asyncio.wait_for(reader.read(), PATIENCE)
-                writer.close()
-                assert parsed(data).passed_on == Outcome(MESSAGES, complete=True)
-                assert gateway.billed == BILLS
-
-    asyncio.run(main())
+    for at in range(len(body)):
+        caplog.clear()
+        spoiled = body[:at] + b"\0" + body[at + 1 :]
+        wanted = outcome(kind, spoiled)
+        assert len(wanted.messages) >= len(MESSAGES) - 2  # two, where the end of one is spoiled
+        answer = await gateway.answer(kind, streamed(kind, spoiled, b""))
+        assert answer.passed_on == wanted
+        assert gateway.billed == bills(wanted.messages)
+        # The standard ignores unknown fields beside data: what a spoiled blank line joins is lost unreported.
+        assert caplog.messages or not wanted.complete or spoiled[at - 1 : at] == b"\n"
 
 
-def ended(kind: str, body: bytes, message: bytes) -> bool:
-    """Whether `message` has ended in `body`."""
-    return message + (b"\n" if kind == media_types.NDJSON else b"\n\n") in body
+@kinds
+async def test_what_came_before_a_delay_at_any_byte_is_passed_on_at_once(gateway: Gateway, kind: str) -> None:
+    body = BODIES[kind]
+    end = b"\n" if kind == media_types.NDJSON else b"\n\n"
+    for size in range(1, len(body)):
+        due = [message for message in outcome(kind, body[:size]).messages if message + end in body[:size]]
+        gateway.billed.clear()
+        resumed = asyncio.Event()
+        reader, writer = await gateway.call(kind, *paused(kind, size, resumed))
+        data = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
+        while not (body_so_far := parsed(data).body) or len(outcome(kind, body_so_far).messages) < len(due):
+            data += await asyncio.wait_for(reader.read(1000), PATIENCE)
+        assert gateway.billed == bills(due)
+        resumed.set()
+        data += await asyncio.wait_for(reader.read(), PATIENCE)
+        writer.close()
+        assert parsed(data).passed_on == Outcome(MESSAGES, complete=True)
+        assert gateway.billed == BILLS
 
 
 @pytest.mark.parametrize("turns", [0, 9], ids=["at once", "once the gateway knows"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_caller_who_hangs_up_at_any_byte_of_the_stream_is_billed_once_for_all_of_it(kind: str, turns: int) -> None:
+@kinds
+async def test_a_caller_who_hangs_up_at_any_byte_of_the_stream_is_billed_once_for_all_of_it(
+    kind: str, turns: int
+) -> None:
     """`turns` of the event loop are between that and what the service still sends."""
-    body = BODIES[kind]
-
-    async def main() -> None:
-        hung_up = asyncio.Event()
-
-        async with serving() as gateway:
-            for size in range(1, len(body)):
-                hung_up.clear()
-
-                async def script(writer: asyncio.StreamWriter, size: int = size) -> None:
-                    await streamed(kind, body[:size])(writer)
-                    await hung_up.wait()
-                    writer.write(chunk(body[size:]) + chunk(b""))
-
-                reader, writer = await gateway.call(script, kind)
-                await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
-                await asyncio.wait_for(reader.readuntil(b"\r\n"), PATIENCE)
-                writer.transport.abort()
-                for _ in range(turns):
-                    await asyncio.sleep(0)
-                hung_up.set()
-                await gateway.settled()
-        assert gateway.billed == BILLS * (len(body) - 1)
-
-    asyncio.run(main())
+    sizes = range(1, len(BODIES[kind]))
+    async with serving() as gateway:
+        for size in sizes:
+            hung_up = asyncio.Event()
+            reader, writer = await gateway.call(kind, *paused(kind, size, hung_up))
+            await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
+            await asyncio.wait_for(reader.readuntil(b"\r\n"), PATIENCE)
+            writer.transport.abort()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            hung_up.set()
+            await gateway.settled()
+    assert gateway.billed == BILLS * len(sizes)
 
 
 @pytest.mark.parametrize("kind", [media_types.JSON, *KINDS])
-def test_a_caller_who_hangs_up_at_any_byte_of_the_response_is_billed_once(kind: str) -> None:
+async def test_a_caller_who_hangs_up_at_any_byte_of_the_response_is_billed_once(kind: str) -> None:
     script = streamed(kind, BODIES[kind], b"") if kind in KINDS else whole(WHOLE)
     costs = BILLS if kind in KINDS else BILLS[:1]
-
-    async def main() -> None:
-        async with serving() as gateway:
-            longest = len(await raw_answer(gateway, script, kind))
+    async with serving() as gateway:
+        longest = len(await gateway.raw_answer(kind, script))
+        await gateway.settled(len(costs))
+        for size in range(longest):
+            reader, writer = await gateway.call(kind, script)
+            with contextlib.suppress(asyncio.IncompleteReadError):  # a latency with fewer digits
+                await asyncio.wait_for(reader.readexactly(size), PATIENCE)
+            writer.transport.abort()
             await gateway.settled(len(costs))
-            for size in range(longest):
-                reader, writer = await gateway.call(script, kind)
-                with contextlib.suppress(asyncio.IncompleteReadError):  # a latency with fewer digits
-                    await asyncio.wait_for(reader.readexactly(size), PATIENCE)
-                writer.transport.abort()
-                await gateway.settled(len(costs))
-        assert gateway.billed == costs * (longest + 1)
-
-    asyncio.run(main())
+    assert gateway.billed == costs * (longest + 1)
 
 
-async def raw_answer(gateway: Gateway, script: Script, kind: str) -> bytes:
-    """Make a call, and return the response."""
-    reader, writer = await gateway.call(script, kind)
-    data = await asyncio.wait_for(reader.read(), PATIENCE)
-    writer.close()
-    return data
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@kinds
 @pytest.mark.parametrize("place", range(4))
-def test_an_error_message_in_a_stream_is_passed_on_and_the_stream_not_complete(kind: str, place: int) -> None:
+async def test_an_error_message_in_a_stream_is_passed_on_and_the_stream_not_complete(
+    gateway: Gateway, kind: str, place: int
+) -> None:
     messages = [*MESSAGES]
     messages.insert(place, b'{"error":{"message":"overloaded"}}')
     body = b"".join(b"%b\n" % message for message in messages)
     if kind == media_types.SSE:
         body = b"".join(b"data: %b\n\n" % message for message in [*messages, b"[DONE]"])
-
-    async def main() -> None:
-        async with serving() as gateway:
-            answer = await gateway.answer(streamed(kind, body, b""), kind)
-            assert not answer.complete
-            assert answer.passed_on == Outcome(messages, complete=False)
-            assert gateway.billed == BILLS
-
-    asyncio.run(main())
+    answer = await gateway.answer(kind, streamed(kind, body, b""))
+    assert not answer.complete
+    assert answer.passed_on == Outcome(messages, complete=False)
+    assert gateway.billed == BILLS
 
 
 @pytest.mark.parametrize("place", range(4))
-def test_an_error_event_is_passed_on_and_the_stream_not_complete(place: int) -> None:
+async def test_an_error_event_is_passed_on_and_the_stream_not_complete(gateway: Gateway, place: int) -> None:
     """What follows it is passed on and billed too."""
     error = b'event: error\ndata: {"message":\ndata: "overloaded"}'
     events = [b"data: %b\n\n" % message for message in MESSAGES]
@@ -401,68 +357,45 @@ def test_an_error_event_is_passed_on_and_the_stream_not_complete(place: int) -> 
     streams = [events, [b"".join(events)], [*events, b"data: [DONE]\n\n"]]
     if place == len(MESSAGES):
         streams.append([*events[:-1], error])  # the last event may lack its blank line
-
-    async def main() -> None:
-        async with serving() as gateway:
-            for chunks in streams:
-                answer = await gateway.answer(streamed(media_types.SSE, *chunks, b""), media_types.SSE)
-                assert error + b"\n\n" in answer.body
-                assert b"[DONE]" not in answer.body
-                assert not answer.complete
-                assert gateway.billed == BILLS
-
-    asyncio.run(main())
+    for chunks in streams:
+        answer = await gateway.answer(media_types.SSE, streamed(media_types.SSE, *chunks, b""))
+        assert error + b"\n\n" in answer.body
+        assert b"[DONE]" not in answer.body
+        assert not answer.complete
+        assert gateway.billed == BILLS
 
 
-def test_an_error_event_whose_data_is_too_long_for_an_error_is_replaced() -> None:
+async def test_an_error_event_whose_data_is_too_long_for_an_error_is_replaced(gateway: Gateway) -> None:
     event = b'event: error\ndata: {"message":"%b"}\n\n' % (b"x" * 1500)
-
-    async def main() -> None:
-        async with serving() as gateway:
-            answer = await gateway.answer(streamed(media_types.SSE, event, b""), media_types.SSE)
-            name, data = answer.body.split(b"\n", 1)
-            assert name == b"event: error"
-            assert "error" in json.loads(data.removeprefix(b"data: "))
-            assert not answer.complete
-
-    asyncio.run(main())
+    answer = await gateway.answer(media_types.SSE, streamed(media_types.SSE, event, b""))
+    name, data = answer.body.split(b"\n", 1)
+    assert name == b"event: error"
+    assert "error" in json.loads(data.removeprefix(b"data: "))
+    assert not answer.complete
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_stream_may_be_compressed_on_its_way_to_the_gateway(kind: str) -> None:
-    async def script(writer: asyncio.StreamWriter) -> None:
-        compressed = gzip.compress(BODIES[kind])
-        writer.write(head(kind, "Transfer-Encoding: chunked", "Content-Encoding: gzip"))
-        writer.write(chunk(compressed[:30]) + chunk(compressed[30:]) + chunk(b""))
-
-    async def main() -> None:
-        async with serving() as gateway:
-            answer = await gateway.answer(script, kind)
-            assert answer.passed_on == Outcome(MESSAGES, complete=True)
-            assert gateway.billed == BILLS
-
-    asyncio.run(main())
+@kinds
+async def test_a_stream_may_be_compressed_on_its_way_to_the_gateway(gateway: Gateway, kind: str) -> None:
+    compressed = gzip.compress(BODIES[kind])
+    beginning = head(kind, "Transfer-Encoding: chunked", "Content-Encoding: gzip")
+    answer = await gateway.answer(kind, beginning, chunk(compressed[:30]), chunk(compressed[30:]), chunk(b""))
+    assert answer.passed_on == Outcome(MESSAGES, complete=True)
+    assert gateway.billed == BILLS
 
 
-def test_a_stream_without_an_event_is_not_complete() -> None:
-    async def main() -> None:
-        async with serving() as gateway:
-            for body in (b": ping\n\n", b"<html>\n<h1>502</h1>\n</html>\n", b'{"error":{"message":"overloaded"}}'):
-                answer = await gateway.answer(streamed(media_types.SSE, body, b""), media_types.SSE)
-                assert answer.passed_on == Outcome([], complete=False)
-                assert not answer.complete
-
-    asyncio.run(main())
+@pytest.mark.parametrize(
+    "body", [b": ping\n\n", b"<html>\n<h1>502</h1>\n</html>\n", b'{"error":{"message":"overloaded"}}']
+)
+async def test_a_stream_without_an_event_is_not_complete(gateway: Gateway, body: bytes) -> None:
+    answer = await gateway.answer(media_types.SSE, streamed(media_types.SSE, body, b""))
+    assert answer.passed_on == Outcome([], complete=False)
+    assert not answer.complete
 
 
-def test_a_whole_response_is_stamped_and_billed() -> None:
-    async def main() -> None:
-        async with serving() as gateway:
-            answer = await gateway.answer(whole(WHOLE))
-            assert (answer.status, answer.kind, unstamped(answer.body)) == (200, media_types.JSON, WHOLE)
-            assert gateway.billed == BILLS[:1]
-
-    asyncio.run(main())
+async def test_a_whole_response_is_stamped_and_billed(gateway: Gateway) -> None:
+    answer = await gateway.answer(media_types.JSON, whole(WHOLE))
+    assert (answer.status, answer.kind, unstamped(answer.body)) == (200, media_types.JSON, WHOLE)
+    assert gateway.billed == BILLS[:1]
 
 
 @pytest.mark.parametrize(
@@ -477,92 +410,55 @@ def test_a_whole_response_is_stamped_and_billed() -> None:
         (media_types.SSE, b"event: error\ndata: overloaded\n\n"),
     ],
 )
-def test_a_response_without_status_200_is_passed_on_unchanged(status: str, kind: str, body: bytes) -> None:
-    async def main() -> None:
-        async with serving() as gateway:
-            answer = await gateway.answer(whole(body, kind, status))
-            assert answer == Answer(int(status[:3]), kind, body, complete=True)
-            assert gateway.billed == []
-
-    asyncio.run(main())
+async def test_a_response_without_status_200_is_passed_on_unchanged(
+    gateway: Gateway, status: str, kind: str, body: bytes
+) -> None:
+    answer = await gateway.answer(media_types.JSON, whole(body, kind, status))
+    assert answer == Answer(int(status[:3]), kind, body, complete=True)
+    assert gateway.billed == []
 
 
-def test_a_redirect_is_passed_on_and_not_followed() -> None:
-    async def script(writer: asyncio.StreamWriter) -> None:
-        lines = "Location: http://localhost:1/elsewhere", "Retry-After: 7", "Content-Length: 0"
-        writer.write(head("text/html", *lines, status="307 Temporary Redirect"))
-
-    async def main() -> None:
-        async with serving() as gateway:
-            answer = await raw_answer(gateway, script, media_types.JSON)
-            assert b"\r\nlocation: http://localhost:1/elsewhere\r\n" in answer.lower()
-            assert b"\r\nretry-after: 7\r\n" in answer.lower()
-
-    asyncio.run(main())
+async def test_a_redirect_is_passed_on_and_not_followed(gateway: Gateway) -> None:
+    lines = "Location: http://localhost:1/elsewhere", "Retry-After: 7", "Content-Length: 0"
+    redirect = head("text/html", *lines, status="307 Temporary Redirect")
+    answer = (await gateway.raw_answer(media_types.JSON, redirect)).lower()
+    assert b"\r\nlocation: http://localhost:1/elsewhere\r\n" in answer
+    assert b"\r\nretry-after: 7\r\n" in answer
 
 
-def test_a_cookie_of_the_service_reaches_no_other_caller() -> None:
-    async def script(writer: asyncio.StreamWriter) -> None:
-        writer.write(head(media_types.JSON, "Set-Cookie: tenant=a", f"Content-Length: {len(WHOLE)}") + WHOLE)
-
-    async def main() -> None:
-        async with serving() as gateway:
-            for _ in range(2):
-                assert b"cookie" not in (await raw_answer(gateway, script, media_types.JSON)).lower()
-            assert not any(b"cookie" in request.lower() for request in gateway.requests)
-
-    asyncio.run(main())
+async def test_a_cookie_of_the_service_reaches_no_other_caller(gateway: Gateway) -> None:
+    response = head(media_types.JSON, "Set-Cookie: tenant=a", f"Content-Length: {len(WHOLE)}") + WHOLE
+    for _ in range(2):
+        assert b"cookie" not in (await gateway.raw_answer(media_types.JSON, response)).lower()
+    assert not any(b"cookie" in request.lower() for request in gateway.requests)
 
 
-def test_callers_who_hang_up_leave_connections_for_others() -> None:
+async def test_callers_who_hang_up_leave_connections_for_others(gateway: Gateway) -> None:
     """A client of aiohttp has 100 connections, if it is not made otherwise."""
-
-    async def main() -> None:
-        end = asyncio.Event()
-
-        async def endless(writer: asyncio.StreamWriter) -> None:
-            await streamed(media_types.SSE, b"data: {}\n\n")(writer)
-            await end.wait()
-
-        async with serving() as gateway:
-            for _ in range(101):
-                reader, writer = await gateway.call(endless, media_types.SSE)
-                await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
-                writer.transport.abort()
-            answer = await asyncio.wait_for(gateway.answer(whole(WHOLE)), PATIENCE)
-            assert unstamped(answer.body) == WHOLE
-            end.set()
-
-    asyncio.run(main())
+    end = asyncio.Event()
+    try:
+        for _ in range(101):
+            reader, writer = await gateway.call(media_types.SSE, streamed(media_types.SSE, b"data: {}\n\n"), end)
+            await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
+            writer.transport.abort()
+        answer = await asyncio.wait_for(gateway.answer(media_types.JSON, whole(WHOLE)), PATIENCE)
+    finally:
+        end.set()
+    assert unstamped(answer.body) == WHOLE
 
 
-def test_a_whole_response_that_is_cut_or_spoiled_at_any_byte_is_a_bad_gateway() -> None:
-    async def main() -> None:
-        async with serving() as gateway:
-            for at in range(len(WHOLE)):
-                for script in (
-                    whole(WHOLE[:at], size=len(WHOLE)),
-                    whole(WHOLE[:at]),
-                    whole(WHOLE[:at] + b"\0" + WHOLE[at + 1 :]),
-                ):
-                    answer = await gateway.answer(script)
-                    assert (answer.status, answer.kind) == (502, media_types.JSON)
-                    assert "error" in json.loads(answer.body)
-        assert gateway.billed == []
-
-    asyncio.run(main())
+async def test_a_whole_response_that_is_cut_or_spoiled_at_any_byte_is_a_bad_gateway() -> None:
+    async with serving() as gateway:
+        for at in range(len(WHOLE)):
+            cut, ended_early = whole(WHOLE[:at], size=len(WHOLE)), whole(WHOLE[:at])
+            for response in cut, ended_early, whole(WHOLE[:at] + b"\0" + WHOLE[at + 1 :]):
+                answer = await gateway.answer(media_types.JSON, response)
+                assert (answer.status, answer.kind) == (502, media_types.JSON)
+                assert "error" in json.loads(answer.body)
+    assert gateway.billed == []
 
 
-def test_a_service_that_hangs_up_before_it_answers_is_a_bad_gateway() -> None:
+async def test_a_service_that_hangs_up_before_it_answers_is_a_bad_gateway(gateway: Gateway) -> None:
     beginning = head(media_types.JSON, f"Content-Length: {len(WHOLE)}")
-
-    async def main() -> None:
-        async with serving() as gateway:
-            for size in range(0, len(beginning), 5):
-
-                async def script(writer: asyncio.StreamWriter, size: int = size) -> None:
-                    writer.write(beginning[:size])
-
-                assert (await gateway.answer(script)).status == 502
-
-    asyncio.run(main())
+    for size in range(0, len(beginning), 5):
+        assert (await gateway.answer(media_types.JSON, beginning[:size])).status == 502
