@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 import subprocess
 import sys
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from bench.corpus import SAMPLE
 from chatcodec import json
 from chatcodec.cli._commands import run
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,13 +32,11 @@ DELTAS = SAMPLE / "deltas.ndjson"
 GOOD = b'{"cost":1.50,"region":"eu"}'
 BAD = b'{"cost":"x"}'
 REASON = "Expected `float | null`, got `str` - at `$.cost`"
-REPORTED = b'{"error":{"message":"overloaded"}}'
-ERROR = "the provider reported an error"
 
-PIPE = subprocess.PIPE
-Process = subprocess.Popen[bytes]
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "zst": zstd.compress}
 
-COMMAND = [sys.executable, "-c", "from chatcodec.cli import main; main()"]
+# A Popen[bytes], whose streams have a type that allows None: they are there where a test has asked for them.
+Process = Any
 
 
 class Outcome(NamedTuple):
@@ -47,17 +54,49 @@ def call(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> Outcome:
     return Outcome(status, printed.out, printed.err)
 
 
-def spawn(*arguments: str | Path, redirected: str = "", **options: Any) -> Process:
-    """Start the command in a process of its own; a shell redirects its standard streams, as in ``2>&-``."""
+def summed_up(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> Any:
+    """Return what ``stats`` says to machines."""
+    status, out, err = call(capfd, "stats", "--json", *arguments)
+    assert (status, err) == (0, "")
+    return msgspec.json.decode(out)
+
+
+def counted(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, int, int]:
+    """Return how many records, provider errors and bad records ``stats`` counts."""
+    report = summed_up(capfd, *arguments)
+    return report["records"], report["errors"], report["bad"]
+
+
+def found(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> list[Any]:
+    """Return what ``check`` says to machines of each bad record."""
+    status, out, err = call(capfd, "check", "--json", *arguments)
+    assert (status, err) == (bool(out), "")
+    return [msgspec.json.decode(line) for line in out.splitlines()]
+
+
+def spawn(*arguments: str | Path, redirected: str = "", without: str = "", **options: Any) -> Process:
+    """Start the command in a process of its own, and `without` a package.
+
+    A shell redirects its standard streams, as in ``2>&-``.
+    """
     shell = ["sh", "-c", f'exec "$@" {redirected}', "sh"] if redirected else []
-    process: Process = subprocess.Popen[Any]([*shell, *COMMAND, *map(str, arguments)], **options)
-    return process
+    hidden = f"sys.modules[{without!r}] = None" if without else ""
+    code = f"import sys; {hidden}\nfrom chatcodec.cli import main; main()"
+    return subprocess.Popen([*shell, sys.executable, "-c", code, *map(str, arguments)], **options)
 
 
 def finished(process: Process) -> Outcome:
     """Wait for the end of a process."""
     out, err = process.communicate(timeout=60)
     return Outcome(process.returncode, (out or b"").decode(), (err or b"").decode())
+
+
+def peak_memory(*arguments: str | Path) -> int:
+    """Run the command, which finds nothing bad, and return how many kilobytes it took at most."""
+    with spawn(*arguments, stdout=subprocess.DEVNULL) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+    assert status == 0
+    return usage.ru_maxrss
 
 
 def written(path: Path, *lines: bytes) -> Path:

@@ -8,10 +8,8 @@ import os
 import signal
 import stat
 import subprocess
-import sys
-from contextlib import contextmanager
 from random import Random
-from subprocess import STDOUT
+from subprocess import PIPE, STDOUT
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,23 +18,22 @@ from chatcodec import frames
 
 from .commands import (
     BAD,
+    COMPRESS,
     DELTAS,
     GOOD,
-    PIPE,
     REASON,
     RESPONSES,
     Outcome,
+    Process,
     call,
+    counted,
     finished,
+    found,
+    peak_memory,
     spawn,
     written,
     written_long,
 )
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,6 +44,9 @@ pytestmark = pytest.mark.extras
 Capture = pytest.CaptureFixture[str]
 
 TRUNCATED = "truncated while it was read"
+LINES = (GOOD + b"\n") * 1000
+OTHERS = b'{"cost":2.50,"region":"eu"}\n' * 1000
+MEMBER = gzip.compress(GOOD + b"\n", mtime=0)
 
 
 def stats_while(log: Path, change: Callable[[], object]) -> Outcome:
@@ -81,51 +81,35 @@ def test_a_log_that_grows_is_read_to_the_size_it_had(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", GOOD + b"\n", b"\0" * 28_000, BAD * 5000], ids=["empty", "shorter", "a hole", "grown again"]
+    ("name", "before", "after"),
+    [
+        pytest.param("a.ndjson", LINES, b"", id="empty"),
+        pytest.param("a.ndjson", LINES, GOOD + b"\n", id="shorter"),
+        pytest.param("a.ndjson", LINES, bytes(len(LINES)), id="a hole"),
+        pytest.param("a.ndjson", LINES, OTHERS * 2, id="grown again"),
+        pytest.param("a.ndjson", LINES, LINES[: len(LINES) // 2] + OTHERS, id="grown again with the same beginning"),
+        pytest.param("a.ndjson.gz", MEMBER * 100, gzip.compress(OTHERS, mtime=0) * 200, id="compressed"),
+    ],
 )
-def test_a_truncated_log_is_an_error(tmp_path: Path, content: bytes) -> None:
-    log = written(tmp_path / "a.ndjson", *[GOOD] * 1000)
-
-    def truncate() -> None:
-        with log.open("r+b") as file:
-            file.truncate(0)
-            file.write(content)
-
-    assert stats_while(log, truncate) == (2, "", f"chatcodec: {log}: {TRUNCATED}\n")
+def test_a_truncated_log_is_an_error(tmp_path: Path, name: str, before: bytes, after: bytes) -> None:
+    log = tmp_path / name
+    log.write_bytes(before)
+    # Written into the same file, whatever it holds then.
+    assert stats_while(log, lambda: log.write_bytes(after)) == (2, "", f"chatcodec: {log}: {TRUNCATED}\n")
 
 
-def test_a_log_truncated_and_grown_again_with_the_same_beginning_is_an_error(tmp_path: Path) -> None:
-    log = written(tmp_path / "a.ndjson", *[GOOD] * 1000)
-
-    def regrow() -> None:
-        os.truncate(log, len(GOOD + b"\n") * 500)
-        with log.open("ab") as file:
-            file.write(b'{"cost":2.50,"region":"eu"}\n' * 500)
-
-    assert stats_while(log, regrow) == (2, "", f"chatcodec: {log}: {TRUNCATED}\n")
-
-
-def test_a_compressed_log_rewritten_before_it_is_read_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("data", "kept", "records"),
+    [(gzip.compress(LINES), 0, 0), (gzip.compress(OTHERS + LINES), 30, 0), (MEMBER * 2, len(MEMBER), 1)],
+    ids=["empty", "inside a member", "between members"],
+)
+def test_a_compressed_log_truncated_while_it_is_read_is_a_cut_one(
+    tmp_path: Path, data: bytes, kept: int, records: int
+) -> None:
     log = tmp_path / "a.ndjson.gz"
-    log.write_bytes(gzip.compress(GOOD + b"\n", mtime=0) * 100)
-    other = gzip.compress(b'{"cost":2.50,"region":"eu"}\n', mtime=0) * 200
-    assert stats_while(log, lambda: log.write_bytes(other)) == (2, "", f"chatcodec: {log}: {TRUNCATED}\n")
-
-
-@pytest.mark.parametrize("kept", [0, 100])
-def test_a_compressed_log_truncated_while_it_is_read_is_a_cut_one(tmp_path: Path, kept: int) -> None:
-    log = tmp_path / "a.ndjson.gz"
-    log.write_bytes(gzip.compress(DELTAS.read_bytes()))
-    status, out, _ = stats_while(log, lambda: os.truncate(log, kept))
-    assert (status, json.loads(out)["bad"]) == (0, 1)
-
-
-def test_truncated_at_the_end_of_a_member_is_cut_too(tmp_path: Path) -> None:
-    log = tmp_path / "a.ndjson.gz"
-    member = gzip.compress(GOOD + b"\n")
-    log.write_bytes(member * 2)
-    report = json.loads(stats_while(log, lambda: os.truncate(log, len(member))).out)
-    assert (report["records"], report["bad"]) == (1, 1)
+    log.write_bytes(data)
+    report = json.loads(stats_while(log, lambda: os.truncate(log, kept)).out)
+    assert (report["records"], report["bad"]) == (records, 1)
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +127,6 @@ def test_a_log_rotated_while_it_is_read_is_read_to_its_end(
     target = tmp_path / "a.msgpack"
     arguments = [] if command == "check" else [target]
     with spawn(command, f"--jobs={jobs}", log, *arguments, stdout=PIPE, stderr=STDOUT) as process:
-        assert process.stdout
         first = process.stdout.readline()
         log.unlink()
         written(log, GOOD)
@@ -160,7 +143,6 @@ def test_a_log_truncated_while_it_is_converted_leaves_no_destination(tmp_path: P
     log, target = tmp_path / "a.ndjson", tmp_path / "a.msgpack"
     subprocess.run(["cp", long_log, log], check=True)
     with spawn("convert", f"--jobs={jobs}", log, target, stderr=PIPE) as process:
-        assert process.stderr
         process.stderr.readline()
         os.truncate(log, 0)
         *_, last = process.stderr
@@ -169,31 +151,26 @@ def test_a_log_truncated_while_it_is_converted_leaves_no_destination(tmp_path: P
     assert list(tmp_path.iterdir()) == [log]
 
 
-@pytest.mark.parametrize("compress", [gzip.compress, zstd.compress])
+@pytest.mark.parametrize("ending", COMPRESS)
 def test_a_compressed_file_that_ends_early_is_read_as_far_as_it_goes(
-    capfd: Capture, tmp_path: Path, compress: Callable[[bytes], bytes]
+    capfd: Capture, tmp_path: Path, ending: str
 ) -> None:
     random = Random(0)
     lines = b"".join(b'{"sessionId":"%d"}\n' % random.getrandbits(64) for _ in range(20_000))
-    whole = compress(lines)
-    path = tmp_path / f"a.ndjson{'.gz' if compress is gzip.compress else '.zst'}"
+    whole = COMPRESS[ending](lines)
+    path = tmp_path / f"a.ndjson.{ending}"
     for kept in (len(whole) - 4, len(whole) * 2 // 3):
         path.write_bytes(whole[:kept])
-        report = json.loads(call(capfd, "stats", "--json", path).out)
-        assert report["bad"] == 1
-        assert 0 < report["records"] <= 20_000
+        records, _, bad = counted(capfd, path)
+        assert bad == 1
+        assert 0 < records <= 20_000
         status, out, _ = call(capfd, "check", path)
         assert (status, out.count("\n")) == (1, 1)
-        assert out.startswith(f"{path}:{report['records'] + 1}: cut, because the compressed file ends early")
+        assert out.startswith(f"{path}:{records + 1}: cut, because the compressed file ends early")
         status, _, err = call(capfd, "convert", path, tmp_path / "a.ndjson")
         assert (status, err) == (1, out)
         assert lines.startswith((tmp_path / "a.ndjson").read_bytes())
-        assert (tmp_path / "a.ndjson").read_bytes().count(b"\n") == report["records"]
-
-
-def test_a_compressed_file_without_a_byte_is_cut(capfd: Capture, tmp_path: Path) -> None:
-    (tmp_path / "a.ndjson.gz").touch()
-    assert "a.ndjson.gz:1: cut" in call(capfd, "check", tmp_path / "a.ndjson.gz").out
+        assert (tmp_path / "a.ndjson").read_bytes().count(b"\n") == records
 
 
 @pytest.mark.parametrize(
@@ -211,8 +188,7 @@ def test_a_cut_between_records_has_the_place_of_the_next(
 ) -> None:
     path = tmp_path / f"a.{ending}.gz"
     path.write_bytes(gzip.compress(whole)[:-1])
-    _, out, _ = call(capfd, "check", "--json", path)
-    place = json.loads(out)
+    (place,) = found(capfd, path)
     assert (place["line"], place["offset"], place["kind"]) == (line, len(whole), "incomplete")
 
 
@@ -221,41 +197,40 @@ def test_a_compressed_file_that_ends_early_inside_a_long_frame_has_the_place_of_
 ) -> None:
     path = tmp_path / "a.msgpack.gz"
     path.write_bytes(gzip.compress(frames.encode([b"\x80", b"\xaa1234567890"])[:-1])[:-1])
-    _, out, _ = call(capfd, "check", "--json", "--max-record-bytes=5", path)
-    assert [(bad["line"], bad["kind"]) for bad in map(json.loads, out.splitlines())] == [
-        (2, "too_long"),
-        (2, "incomplete"),
-    ]
+    places = [(bad["line"], bad["kind"]) for bad in found(capfd, "--max-record-bytes=5", path)]
+    assert places == [(2, "too_long"), (2, "incomplete")]
 
 
 LONG = b"x" * 2000
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "found"),
+    ("name", "data", "wanted"),
     [
         # An error in mid-stream may be longer than what a RecordError holds of a record.
         ("a.ndjson", b'{"error":"%b"}\n' % LONG, [(1, "upstream")]),
         ("a.ndjson", b'{"error":"%b' % LONG, [(1, "incomplete")]),
         ("a.ndjson", b'{"error":"%b"x}\n' % LONG, [(1, "malformed")]),
         ("a.ndjson", b'{"error":"%b","cost":"free"}\n' % LONG, [(1, "invalid")]),
+        ("a.ndjson", b'{"error":{}}{}\n{"error":{}}', [(1, "malformed"), (2, "upstream")]),
         ("a.ndjson", b'{"error":"x","error":null,"cost":1}\n', []),
         ("a.ndjson", b'{"error":null,"error":"\xff"}', [(1, "upstream")]),
+        ("a.ndjson", b'{"choices":[1]}\n{"choices":{}}\n', [(1, "invalid"), (2, "invalid")]),
+        ("a.ndjson", b'{"choices":[{"text":"\xff"}]}\n', [(1, "malformed")]),
+        ("a.msgpack", b"\0\0\0\1\x80\0\0\0\0\0\0\0\1\x90\0", [(3, "invalid"), (4, "incomplete")]),
         ("a.sse", b'data: {"error":"x"}\n\n', [(1, "upstream"), (2, "incomplete")]),
         ("a.sse", b'data: {"error":"x"}', [(1, "upstream"), (2, "incomplete")]),
         ("a.sse", b"event: error\ndata: x", [(1, "upstream")]),
     ],
 )
-def test_an_error_that_a_provider_reported_hides_nothing_else(
-    capfd: Capture, tmp_path: Path, name: str, data: bytes, found: list[tuple[int, str]]
+def test_provider_errors_and_bad_records_are_found_each_in_its_place(
+    capfd: Capture, tmp_path: Path, name: str, data: bytes, wanted: list[tuple[int, str]]
 ) -> None:
     path = tmp_path / name
     path.write_bytes(data)
-    status, out, _ = call(capfd, "check", "--json", path)
-    assert (status, [(bad["line"], bad["kind"]) for bad in map(json.loads, out.splitlines())]) == (bool(found), found)
-    report = json.loads(call(capfd, "stats", "--json", path).out)
-    errors = sum(kind == "upstream" for _, kind in found)
-    assert (report["errors"], report["bad"]) == (errors, len(found) - errors)
+    assert [(bad["line"], bad["kind"]) for bad in found(capfd, path)] == wanted
+    errors = sum(kind == "upstream" for _, kind in wanted)
+    assert counted(capfd, path)[1:] == (errors, len(wanted) - errors)
 
 
 @pytest.mark.parametrize(
@@ -265,6 +240,7 @@ def test_an_error_that_a_provider_reported_hides_nothing_else(
         ("a.msgpack", frames.encode([b"\x80", b"\x80"])[:-1]),
         ("a.sse", b"data: {}\n\n"),
         ("a.sse", b""),
+        ("a.ndjson.gz", b""),
     ],
 )
 def test_a_log_that_ends_inside_a_record_is_named_as_cut(
@@ -275,82 +251,52 @@ def test_a_log_that_ends_inside_a_record_is_named_as_cut(
     line = 2 if data else 1
     status, out, _ = call(capfd, "check", path)
     assert status == 1
-    assert out.startswith(f"{path}:{line}: cut: ")
-    status, out, _ = call(capfd, "stats", "--json", path)
-    assert (status, json.loads(out)["bad"], json.loads(out)["records"]) == (0, 1, line - 1)
+    assert out.startswith(f"{path}:{line}: cut{', because the compressed file ends early' if '.gz' in name else ': '}")
+    assert counted(capfd, path) == (line - 1, 0, 1)
 
 
 def test_members_and_their_padding_are_read(capfd: Capture, tmp_path: Path) -> None:
-    lines = DELTAS.read_bytes().splitlines(keepends=True)
     skippable = b"\x50\x2a\x4d\x18\x02\0\0\0xx"
-    for name, data in (
-        ("a.ndjson.gz", b"".join(map(gzip.compress, lines)) + bytes(512)),
-        ("a.ndjson.zst", skippable + b"".join(map(zstd.compress, lines))),
-    ):
-        (tmp_path / name).write_bytes(data)
-        report = json.loads(call(capfd, "stats", "--json", tmp_path / name).out)
-        assert (report["records"], report["bad"]) == (632, 0)
+    for ending, before, after in (("gz", b"", bytes(512)), ("zst", skippable, b"")):
+        path = tmp_path / f"a.ndjson.{ending}"
+        members = map(COMPRESS[ending], DELTAS.read_bytes().splitlines(keepends=True))
+        path.write_bytes(before + b"".join(members) + after)
+        assert counted(capfd, path) == (632, 0, 0)
 
 
-MEMBER = gzip.compress(GOOD + b"\n", mtime=0)
-NOT_ITS_NAME = "rename it, or pass it as standard input with --from"
+NOT_ITS_NAME = "as its name says; rename it, or pass it as standard input with --from"
+FIRST = f"use the first {len(MEMBER)} bytes (head -c {len(MEMBER)})"
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "reason"),
+    ("ending", "data", "reason"),
     [
-        ("a.ndjson.gz", b"plain", f"not compressed with gzip, as its name says; {NOT_ITS_NAME}"),
-        ("a.ndjson.zst", b"plain", f"not compressed with Zstandard, as its name says; {NOT_ITS_NAME}"),
-        ("a.ndjson.gz", bytes(4096), f"not compressed with gzip, as its name says; {NOT_ITS_NAME}"),
-        ("a.ndjson.gz", b"\0" + MEMBER, f"not compressed with gzip, as its name says; {NOT_ITS_NAME}"),
-        (
-            "a.ndjson.gz",
-            MEMBER + b"garbage",
-            (
-                f"the data ends at byte {len(MEMBER)}, and what follows is not gzip; "
-                f"use the first {len(MEMBER)} bytes (head -c {len(MEMBER)})"
-            ),
-        ),
-        (
-            "a.ndjson.gz",
-            MEMBER[:10] + b"\xff" * 9,
-            "damaged gzip data: Error -3 while decompressing data: invalid block type",
-        ),
+        ("gz", b"plain", f"not compressed with gzip, {NOT_ITS_NAME}"),
+        ("zst", b"plain", f"not compressed with Zstandard, {NOT_ITS_NAME}"),
+        ("gz", bytes(4096), f"not compressed with gzip, {NOT_ITS_NAME}"),
+        ("gz", b"\0" + MEMBER, f"not compressed with gzip, {NOT_ITS_NAME}"),
+        ("gz", MEMBER + b"??", f"the data ends at byte {len(MEMBER)}, and what follows is not gzip; {FIRST}"),
+        ("gz", MEMBER[:10] + b"\xff" * 9, "damaged gzip data: Error -3 while decompressing data: invalid block type"),
     ],
 )
 def test_what_is_wrong_with_a_compressed_file_comes_with_what_to_try(
-    capfd: Capture, tmp_path: Path, name: str, data: bytes, reason: str
+    capfd: Capture, tmp_path: Path, ending: str, data: bytes, reason: str
 ) -> None:
-    path = tmp_path / name
+    path = tmp_path / f"a.ndjson.{ending}"
     path.write_bytes(data)
     assert call(capfd, "check", path) == (2, "", f"chatcodec: {path}: {reason}\n")
 
 
 def test_memory_is_bounded_whatever_the_ratio_of_the_compression(tmp_path: Path) -> None:
-    peaks = []
-    for size in (2**20, 2**28):
-        path = tmp_path / f"{size}.ndjson.zst"
-        with zstd.open(path, "wb") as file:
-            for _ in range(size // 2**20):
-                file.write(b'{"x":"%b"}\n' % (b"x" * (2**20 - 9)))
-        with spawn("check", path) as process:
-            _, status, usage = os.wait4(process.pid, 0)
-        assert status == 0
-        peaks.append(usage.ru_maxrss)
-    assert peaks[1] < peaks[0] + 24 * 1024
+    line = b'{"x":"%b"}\n' % (b"x" * 2**20)
+    short, long = tmp_path / "short.ndjson.zst", tmp_path / "long.ndjson.zst"
+    short.write_bytes(COMPRESS["zst"](line))
+    long.write_bytes(COMPRESS["zst"](line * 100))
+    assert peak_memory("check", long) < peak_memory("check", short) + 24 * 1024
 
 
 def permissions(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
-
-
-@contextmanager
-def umask(mask: int) -> Iterator[None]:
-    before = os.umask(mask)
-    try:
-        yield
-    finally:
-        os.umask(before)
 
 
 def test_a_destination_keeps_its_permissions(capfd: Capture, tmp_path: Path) -> None:
@@ -368,15 +314,14 @@ def test_a_new_destination_has_those_of_the_source_less_the_umask(
 ) -> None:
     source = written(tmp_path / "a.ndjson", GOOD)
     source.chmod(mode)
-    with umask(mask):
-        assert call(capfd, "convert", source, tmp_path / "a.msgpack").status == 0
-        assert os.umask(mask) == mask
+    before = os.umask(mask)
+    status = call(capfd, "convert", source, tmp_path / "a.msgpack").status
+    assert (status, os.umask(before)) == (0, mask)
     assert permissions(tmp_path / "a.msgpack") == expected
 
 
 def test_what_comes_from_a_pipe_gets_the_permissions_of_any_new_file(tmp_path: Path) -> None:
-    with umask(0o026), spawn("convert", "--from=ndjson", "-", tmp_path / "a.msgpack", stdin=PIPE) as process:
-        assert finished(process).status == 0
+    assert finished(spawn("convert", "--from=ndjson", "-", tmp_path / "a.msgpack", stdin=PIPE, umask=0o026)).status == 0
     assert permissions(tmp_path / "a.msgpack") == 0o640
 
 
@@ -394,7 +339,7 @@ def test_the_source_cannot_be_the_destination(capfd: Capture, tmp_path: Path, al
     assert source.read_bytes() == GOOD + b"\n" + BAD + b"\n"
 
 
-def test_nor_can_a_redirected_standard_stream(tmp_path: Path) -> None:
+def test_a_redirected_source_cannot_be_the_destination_nor_a_redirected_destination_the_source(tmp_path: Path) -> None:
     source = written(tmp_path / "a.ndjson", GOOD, BAD)
     line = "the source and the destination are the same file\n"
     process = spawn("convert", source, "-", "--to=ndjson", redirected=f">>{source}", stderr=PIPE)
@@ -425,11 +370,9 @@ def test_a_destination_may_have_as_long_a_name_as_any_file(capfd: Capture, tmp_p
     assert call(capfd, "convert", RESPONSES, target) == (0, "", "")
 
 
-def converting(tmp_path: Path, target: Path, **options: Any) -> subprocess.Popen[bytes]:
+def converting(target: Path, **options: Any) -> Process:
     """Start to convert a pipe, and return the process when it is in the middle of it."""
     process = spawn("convert", "--from=ndjson", "-", target, stdin=PIPE, stderr=PIPE, **options)
-    assert process.stdin
-    assert process.stderr
     process.stdin.write((GOOD + b"\n") * 100_000 + BAD + b"\n")
     process.stdin.flush()
     assert process.stderr.readline() == f"-:100001: {REASON}\n".encode()
@@ -441,12 +384,11 @@ def converting(tmp_path: Path, target: Path, **options: Any) -> subprocess.Popen
 def test_a_signal_leaves_the_folder_as_it_was(tmp_path: Path, old: list[bytes], number: signal.Signals) -> None:
     target = tmp_path / "a.ndjson"
     before = [written(tmp_path / ".chatcodec-other.part", GOOD), *([written(target, *old)] if old else [])]
-    with converting(tmp_path, target) as process:
+    with converting(target) as process:
         (unfinished,) = set(tmp_path.iterdir()) - set(before)
         assert (unfinished.name[0], unfinished.suffix, permissions(unfinished)) == (".", ".part", 0o600)
         process.send_signal(number)
         assert process.wait(30) == 128 + number
-        assert process.stderr
         assert process.stderr.read() == b""
     assert set(tmp_path.iterdir()) == set(before)
     assert [path.read_bytes() for path in before] == [GOOD + b"\n"] * len(before)
@@ -454,15 +396,12 @@ def test_a_signal_leaves_the_folder_as_it_was(tmp_path: Path, old: list[bytes], 
 
 def test_under_nohup_it_outlives_the_terminal(tmp_path: Path) -> None:
     target = tmp_path / "a.ndjson"
-
-    def ignore() -> None:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-    with converting(tmp_path, target, preexec_fn=ignore) as process:
+    ignored = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)}
+    with converting(target, **ignored) as process:
         process.send_signal(signal.SIGHUP)
         assert finished(process).status == 1
     assert target.read_bytes().count(b"\n") == 100_000
-    with converting(tmp_path, target, preexec_fn=ignore) as process:
+    with converting(target, **ignored) as process:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 143
 

@@ -10,42 +10,22 @@ import pty
 import signal
 import subprocess
 import sys
+from subprocess import PIPE
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from chatcodec import frames
 from chatcodec.cli import main
 
-from .commands import (
-    BAD,
-    COMMAND,
-    DELTAS,
-    GOOD,
-    PIPE,
-    REASON,
-    RESPONSES,
-    Process,
-    finished,
-    spawn,
-    written,
-    written_long,
-)  # fmt: skip
+from .commands import BAD, DELTAS, GOOD, REASON, RESPONSES, Outcome, finished, peak_memory, spawn, written, written_long
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.extras
-
-Capture = pytest.CaptureFixture[str]
-
-
-def test_the_command_ends_with_its_status() -> None:
-    assert finished(spawn("check", "--from=ndjson", "-", stdin=PIPE, stdout=PIPE, stderr=PIPE)) == (0, "", "")
-    status, _, err = finished(spawn("check", "-", stdin=PIPE, stderr=PIPE))
-    assert (status, err.count("\n")) == (2, 1)
 
 
 def test_a_dash_is_a_standard_stream(tmp_path: Path) -> None:
@@ -58,17 +38,11 @@ def test_a_dash_is_a_standard_stream(tmp_path: Path) -> None:
     assert json.loads(out)["records"] == 3
 
 
-def test_a_redirected_file_is_read_from_where_it_is(tmp_path: Path) -> None:
+def test_a_redirected_file_is_read_from_where_it_is_and_left_at_its_end(tmp_path: Path) -> None:
     path = written(tmp_path / "a.ndjson", BAD, GOOD, BAD)
     with path.open("rb", buffering=0) as file:
         file.seek(len(BAD) + 1)
         assert finished(spawn("check", "--from=ndjson", "-", stdin=file, stdout=PIPE)).out == f"-:2: {REASON}\n"
-
-
-def test_a_redirected_file_is_left_at_its_end(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.ndjson", GOOD)
-    with path.open("rb", buffering=0) as file:
-        assert finished(spawn("check", "--from=ndjson", "-", stdin=file, stdout=PIPE)).status == 0
         assert file.read() == b""
 
 
@@ -77,23 +51,12 @@ def test_files_without_a_size_are_read_to_their_end() -> None:
     assert finished(spawn("check", "--from=ndjson", "/proc/self/cmdline", stdout=PIPE)).status == 1
 
 
-def test_bad_records_of_a_live_pipe_are_reported_at_once() -> None:
-    with spawn("check", "--from=ndjson", "-", stdin=PIPE, stdout=PIPE) as process:
-        assert process.stdin
-        assert process.stdout
-        process.stdin.write(BAD + b"\n")
-        process.stdin.flush()
-        assert process.stdout.readline().decode() == f"-:1: {REASON}\n"
-        process.stdin.close()
-        assert process.wait(30) == 1
-
-
-def test_non_blocking_standard_input_is_read_whole() -> None:
+@pytest.mark.parametrize("blocking", [True, False])
+def test_bad_records_of_a_live_pipe_are_reported_at_once_up_to_its_end(blocking: bool) -> None:
     reader, writer = os.pipe()
-    os.set_blocking(reader, False)
+    os.set_blocking(reader, blocking)
     with spawn("check", "--from=ndjson", "-", stdin=reader, stdout=PIPE) as process:
         os.close(reader)
-        assert process.stdout
         for line in range(1, 50):
             os.write(writer, BAD + b"\n")
             assert process.stdout.readline().decode() == f"-:{line}: {REASON}\n"
@@ -107,7 +70,6 @@ def test_a_broken_pipe_ends_quietly(tmp_path: Path, arguments: str) -> None:
     # A pipe would fill up before the first byte of output: Python 3.14 and later buffer 128 KiB of that.
     with open(tmp_path / "errors", "w+b") as errors:
         with spawn(*arguments.split(), stdout=PIPE, stderr=errors, cwd=tmp_path) as process:
-            assert process.stdout
             process.stdout.read(1)
             process.stdout.close()
             assert process.wait(30) == 141
@@ -118,7 +80,7 @@ def test_a_broken_pipe_ends_quietly(tmp_path: Path, arguments: str) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["stats", RESPONSES], ["stats", "--json", RESPONSES], ["--help"], ["--version"]])
-def test_so_does_one_that_nobody_reads(arguments: list[str | Path]) -> None:
+def test_a_pipe_that_nobody_reads_ends_quietly(arguments: list[str | Path]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     process = spawn(*arguments, stdout=writer, stderr=PIPE)
@@ -126,31 +88,28 @@ def test_so_does_one_that_nobody_reads(arguments: list[str | Path]) -> None:
     assert finished(process) == (141, "", "")
 
 
-PRINTING = [["stats", RESPONSES], ["check", "bad.ndjson"], ["convert", DELTAS, "-", "--to=ndjson"], ["--help"],
-            ["stats", "--help"], ["--version"], ["convert", "short.ndjson", "-", "--to=ndjson"]]  # fmt: skip
+# The tests may run with PYTHONUNBUFFERED, which would write earlier than users do.
+BUFFERED = {**os.environ, "PYTHONUNBUFFERED": ""}
+CONVERT = ["convert --to=ndjson short.ndjson -", f"convert --to=ndjson {DELTAS} -"]
+PRINTING = [f"stats {RESPONSES}", "check bad.ndjson", *CONVERT, "--help", "stats --help", "--version"]
 
 
-@pytest.mark.parametrize("arguments", PRINTING, ids=str)
+@pytest.mark.parametrize("arguments", PRINTING)
 @pytest.mark.parametrize(
     ("redirected", "reason"), [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")]
 )
 def test_output_that_cannot_be_written_is_one_line(
-    tmp_path: Path, arguments: list[str | Path], redirected: str, reason: str
+    tmp_path: Path, arguments: str, redirected: str, reason: str
 ) -> None:
     written(tmp_path / "bad.ndjson", BAD)
     written(tmp_path / "short.ndjson", GOOD)
-    # The tests may run with PYTHONUNBUFFERED, which would write earlier than users do.
-    environment = {**os.environ, "PYTHONUNBUFFERED": ""}
-    process = spawn(*arguments, redirected=redirected, stderr=PIPE, cwd=tmp_path, env=environment)
+    process = spawn(*arguments.split(), redirected=redirected, stderr=PIPE, cwd=tmp_path, env=BUFFERED)
     assert finished(process) == (2, "", f"chatcodec: standard output: {reason}\n")
 
 
 def test_output_that_is_buffered_when_writing_fails_is_discarded() -> None:
     arguments = ["convert", "--from=ndjson", "--to=ndjson", "-", "-"]
-    environment = {**os.environ, "PYTHONUNBUFFERED": ""}
-    process = spawn(*arguments, redirected=">/dev/full", stdin=PIPE, stderr=PIPE, env=environment)
-    assert process.stdin
-    assert process.stderr
+    process = spawn(*arguments, redirected=">/dev/full", stdin=PIPE, stderr=PIPE, env=BUFFERED)
     process.stdin.write(GOOD + b"\n" + BAD + b"\n")
     process.stdin.flush()
     # A bad record is reported after the records before it are written, which is to the buffer.
@@ -190,20 +149,18 @@ def test_an_error_that_cannot_be_printed_is_a_status() -> None:
     ],
 )
 def test_names_that_the_locale_cannot_write_are_escaped(tmp_path: Path, name: bytes, shown: str) -> None:
-    path = os.path.join(os.fsencode(tmp_path), name)  # noqa: PTH118
-    with open(path, "wb") as file:
-        file.write(BAD + b"\n")
+    path = written(tmp_path / os.fsdecode(name), BAD)
     environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii:strict", "PYTHONUTF8": "0"}
-    for command in (["check"], ["check", "--json"], ["convert"]):
-        target = ["-", "--to=ndjson"] * (command == ["convert"])
-        process = spawn(*command, os.fsdecode(path), *target, stdout=PIPE, stderr=PIPE, env=environment)
-        status, out, err = finished(process)
-        assert status == 1
-        if "--json" in command:
-            assert json.loads(out)["file"].endswith("/" + shown.replace("\\xe9", "é"))
-        else:
-            assert f"/{shown}:1: {REASON}\n" in out + err
-    status, _, err = finished(spawn("check", os.fsdecode(path) + ".bz2", stderr=PIPE, env=environment))
+
+    def outcome(*arguments: str | Path) -> Outcome:
+        return finished(spawn(*arguments, stdout=PIPE, stderr=PIPE, env=environment))
+
+    checked, converted = outcome("check", path), outcome("convert", path, "-", "--to=ndjson")
+    assert (checked.status, converted.status) == (1, 1)
+    assert f"/{shown}:1: {REASON}\n" in checked.out
+    assert f"/{shown}:1: {REASON}\n" in converted.err
+    assert json.loads(outcome("check", "--json", path).out)["file"].endswith("/" + shown.replace("\\xe9", "é"))
+    status, _, err = outcome("check", f"{path}.bz2")
     assert (status, err.count("\n")) == (2, 1)
     assert f"/{shown}.bz2: " in err
 
@@ -212,7 +169,6 @@ def test_an_interrupt_ends_all_processes(tmp_path: Path) -> None:
     path = written_long(tmp_path / "long.ndjson")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         with spawn("check", "--jobs=2", path, stdout=PIPE, stderr=PIPE, start_new_session=True) as process:
-            assert process.stdout
             assert process.stdout.readline() == f"{path}:1: {REASON}\n".encode()
             os.killpg(process.pid, number)
             status, _, err = finished(process)  # standard error ends when the last process has
@@ -222,7 +178,6 @@ def test_an_interrupt_ends_all_processes(tmp_path: Path) -> None:
 def test_no_process_outlives_one_that_was_killed(tmp_path: Path) -> None:
     path = written_long(tmp_path / "long.ndjson")
     with spawn("check", "--jobs=2", path, stdout=PIPE, stderr=PIPE) as process:
-        assert process.stdout
         assert process.stdout.readline() == f"{path}:1: {REASON}\n".encode()
         process.kill()
         assert finished(process).status == -signal.SIGKILL  # standard error ends when the last process has
@@ -242,15 +197,11 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["stats", "check", "convert"])
 def test_memory_does_not_grow_with_the_input(tmp_path: Path, command: str) -> None:
     sample = gzip.compress(RESPONSES.read_bytes())
+    short, long = tmp_path / "short.ndjson.gz", tmp_path / "long.ndjson.gz"
+    short.write_bytes(sample * 2)
+    long.write_bytes(sample * 100)
     target = ["/dev/null", "--to=msgpack"] * (command == "convert")
-    peaks = []
-    for times in (2, 100):
-        path = tmp_path / f"{times}.ndjson.gz"
-        path.write_bytes(sample * times)
-        with spawn(command, path, *target, stdout=subprocess.DEVNULL) as process:
-            _, _, usage = os.wait4(process.pid, 0)
-        peaks.append(usage.ru_maxrss)
-    assert peaks[1] < peaks[0] + 8 * 1024
+    assert peak_memory(command, long, *target) < peak_memory(command, short, *target) + 8 * 1024
 
 
 @pytest.fixture
@@ -261,7 +212,7 @@ def terminal() -> Iterator[tuple[int, int]]:
     os.close(master)
 
 
-def seen(process: Process, terminal: tuple[int, int]) -> str:
+def seen(process: Any, terminal: tuple[int, int]) -> str:
     """Return all that a process writes to a terminal."""
     master, slave = terminal
     os.close(slave)
@@ -292,8 +243,6 @@ def test_a_terminal_shows_the_progress(terminal: tuple[int, int]) -> None:
 @pytest.mark.parametrize("command", ["stats --json", "check"])
 def test_a_terminal_that_is_closed_ends_only_the_bar(tmp_path: Path, command: str) -> None:
     path = written_long(tmp_path / "a.ndjson")
-    with path.open("ab") as file:
-        file.write(BAD + b"\n")
     master, slave = pty.openpty()
     process = spawn(*command.split(), path, stdout=PIPE, stderr=slave, env=TERMINAL, start_new_session=True)
     os.close(slave)
@@ -301,7 +250,7 @@ def test_a_terminal_that_is_closed_ends_only_the_bar(tmp_path: Path, command: st
     os.close(master)
     status, out, _ = finished(process)
     assert status == (command == "check")
-    assert f"{path}:5142: {REASON}\n" in out or json.loads(out)["bad"] == 5002
+    assert f"{path}:5141: {REASON}\n" in out or json.loads(out)["bad"] == 5001
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -327,7 +276,6 @@ def test_every_byte_and_record_shows_once(terminal: tuple[int, int], tmp_path: P
 
 def test_of_a_pipe_the_size_is_not_known(terminal: tuple[int, int]) -> None:
     process = spawn("check", "--from=ndjson", "-", stdin=PIPE, stderr=terminal[1], env=TERMINAL)
-    assert process.stdin
     process.stdin.write(b"{}\n")
     process.stdin.close()
     assert "3/? bytes" in seen(process, terminal)
@@ -342,8 +290,6 @@ def test_what_is_printed_on_the_same_terminal_has_a_line_of_its_own(terminal: tu
 
 def test_an_interrupt_leaves_the_cursor_visible(terminal: tuple[int, int]) -> None:
     with spawn("check", "--from=ndjson", "-", stdin=PIPE, stdout=PIPE, stderr=terminal[1], env=TERMINAL) as process:
-        assert process.stdin
-        assert process.stdout
         process.stdin.write(BAD + b"\n")
         process.stdin.flush()
         process.stdout.readline()
@@ -370,12 +316,12 @@ def test_without_the_extra_it_says_how_to_install_it(tmp_path: Path, package: st
     written(tmp_path / "a.ndjson", GOOD)
     written(tmp_path / "a.ndjson.zst", GOOD)
     before = set(tmp_path.iterdir())
-    code = f"import sys; sys.modules[{package!r}] = None; {COMMAND[-1]}"
-    command = [sys.executable, "-c", code, *arguments.split()]
-    process = subprocess.Popen(command, stdout=PIPE, stderr=PIPE, cwd=tmp_path)
     line = f"chatcodec: the command needs {package}: pip install 'chatcodec[cli]'\n"
-    assert finished(process) == (2, "", line)
-    assert subprocess.call(["sh", "-c", 'exec "$@" 2>&-', "sh", *command], cwd=tmp_path) == 2
+    for redirected, printed in ("", line), ("2>&-", ""):
+        process = spawn(
+            *arguments.split(), without=package, redirected=redirected, stdout=PIPE, stderr=PIPE, cwd=tmp_path
+        )
+        assert finished(process) == (2, "", printed)
     assert set(tmp_path.iterdir()) == before
 
 
@@ -398,9 +344,8 @@ def test_an_interrupt_while_it_starts_is_a_status(monkeypatch: pytest.MonkeyPatc
 
 
 def test_check_and_convert_do_without_numpy(tmp_path: Path) -> None:
-    code = f"import sys; sys.modules['numpy'] = None; {COMMAND[-1]}"
-    command = [sys.executable, "-c", code, "convert", str(RESPONSES), str(tmp_path / "a.ndjson")]
-    assert finished(subprocess.Popen(command, stderr=PIPE)) == (0, "", "")
+    process = spawn("convert", RESPONSES, tmp_path / "a.ndjson", without="numpy", stderr=PIPE)
+    assert finished(process) == (0, "", "")
 
 
 def test_a_terminal_without_unicode_gets_ascii() -> None:
