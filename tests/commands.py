@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import subprocess
 import sys
 from random import Random
@@ -37,6 +36,8 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "zst": zst
 
 # A Popen[bytes], whose streams have a type that allows None: they are there where a test has asked for them.
 Process = Any
+
+COMMAND = [sys.executable, "-c", "from chatcodec.cli import main; main()"]
 
 
 class Outcome(NamedTuple):
@@ -80,9 +81,9 @@ def spawn(*arguments: str | Path, redirected: str = "", without: str = "", **opt
     A shell redirects its standard streams, as in ``2>&-``.
     """
     shell = ["sh", "-c", f'exec "$@" {redirected}', "sh"] if redirected else []
-    hidden = f"sys.modules[{without!r}] = None" if without else ""
-    code = f"import sys; {hidden}\nfrom chatcodec.cli import main; main()"
-    return subprocess.Popen([*shell, sys.executable, "-c", code, *map(str, arguments)], **options)
+    python, option, code = COMMAND
+    hiding = f"import sys; sys.modules[{without!r}] = None; " if without else ""
+    return subprocess.Popen([*shell, python, option, hiding + code, *map(str, arguments)], **options)
 
 
 def finished(process: Process) -> Outcome:
@@ -92,11 +93,15 @@ def finished(process: Process) -> Outcome:
 
 
 def peak_memory(*arguments: str | Path) -> int:
-    """Run the command, which finds nothing bad, and return how many kilobytes it took at most."""
-    with spawn(*arguments, stdout=subprocess.DEVNULL) as process:
-        _, status, usage = os.wait4(process.pid, 0)
-    assert status == 0
-    return usage.ru_maxrss
+    """Run the command, which finds nothing bad, and return how many kilobytes it took at most.
+
+    A small process starts it: Linux counts what a process took before `exec`, which is what its parent takes.
+    """
+    code = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\n"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    return int(subprocess.check_output([sys.executable, "-c", code, *COMMAND, *map(str, arguments)]))
 
 
 def written(path: Path, *lines: bytes) -> Path:
