@@ -7,7 +7,6 @@ import os
 import pickle
 import subprocess
 import sys
-import tracemalloc
 from datetime import datetime, timedelta, timezone
 from fractions import Fraction
 from random import Random
@@ -21,6 +20,8 @@ from chatcodec import ChatCompletionResponse
 from chatcodec._stats.distinct import Distinct
 from chatcodec._stats.distribution import Distribution
 from chatcodec._stats.summary import Summary, merged
+
+from .support import traced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -74,10 +75,16 @@ def pickled(summary: S) -> S:
     return copy
 
 
-def exact_quantiles(values: Iterable[float]) -> list[float]:
-    """Return the smallest values that 50, 90 and 99 % do not exceed."""
+def exact_quantiles(values: Iterable[float], *percents: int) -> list[float]:
+    """Return the smallest values that so many percent of `values` do not exceed."""
     ordered = sorted(values)
-    return [ordered[-(-len(ordered) * percent // 100) - 1] for percent in (50, 90, 99)]
+    return [ordered[-(-len(ordered) * percent // 100) - 1] for percent in percents]
+
+
+def check_quantiles(distribution: Distribution, values: list[float], *percents: int) -> None:
+    """Check that quantiles are within the stated error, and not too high."""
+    for percent, exact in zip(percents, exact_quantiles(values, *percents), strict=True):
+        assert exact - abs(exact) * distribution.error <= distribution.quantile(percent) <= exact
 
 
 def test_a_new_summary_is_empty() -> None:
@@ -99,7 +106,7 @@ def test_few_records_are_summed_up_exactly(records: list[ChatCompletionResponse]
     assert report.sessions == len({record.session_id for record in records} - {None})
     assert (report.quantile_error, report.latency.count, report.latency.total) == (0, len(latencies), sum(latencies))
     if latencies:
-        assert [report.latency.p50, report.latency.p90, report.latency.p99] == exact_quantiles(latencies)
+        assert [report.latency.p50, report.latency.p90, report.latency.p99] == exact_quantiles(latencies, 50, 90, 99)
         assert (report.latency.mean, report.latency.largest) == (sum(latencies) / len(latencies), max(latencies))
 
 
@@ -111,10 +118,8 @@ def test_merged_parts_equal_the_whole(records: list[ChatCompletionResponse], ran
 
 @given(st.lists(FINITE), st.integers(2, 30), RANDOMS)
 def test_merged_distributions_equal_the_whole_if_bins_are_few(values: list[float], bins: int, random: Random) -> None:
-    whole, parts = (
-        distribution_of(values, bins),
-        from_parts(values, lambda part: distribution_of(part, bins), random),
-    )
+    whole = distribution_of(values, bins)
+    parts = from_parts(values, lambda part: distribution_of(part, bins), random)
     assert repr(parts.report()) == repr(whole.report())
     assert (parts.error, parts.shares([-1, 0, 1])) == (whole.error, whole.shares([-1, 0, 1]))
 
@@ -190,11 +195,12 @@ def test_sessions_are_the_same_in_every_process() -> None:
 
 def test_memory_does_not_grow_with_the_number_of_sessions() -> None:
     summary = Summary()
-    tracemalloc.start()
-    for start in range(0, 200_000, 1000):
-        summary.add([ChatCompletionResponse(session_id=str(number)) for number in range(start, start + 1000)])
-    held, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+
+    def add() -> None:
+        for start in range(0, 200_000, 1000):
+            summary.add([ChatCompletionResponse(session_id=str(number)) for number in range(start, start + 1000)])
+
+    held, _ = traced(add)
     assert held < 2**21
     assert len(pickle.dumps(summary)) < 150_000
 
@@ -206,15 +212,15 @@ def test_merging_adds_the_counts_of_bad_records() -> None:
 
 
 def test_quantiles_of_many_values_are_within_the_stated_error(many: list[ChatCompletionResponse]) -> None:
-    report = summary_of(many).report()
+    summary = summary_of(many)
+    report = summary.report()
     assert report.quantile_error == 2**-10
-    for field, values in (
-        (report.cost, [record.cost for record in many if record.cost is not None]),
-        (report.latency, [record.latency for record in many if record.latency is not None]),
+    for field, distribution, values in (
+        (report.cost, summary.cost, [record.cost or 0 for record in many]),
+        (report.latency, summary.latency, [record.latency or 0 for record in many]),
     ):
-        for found, exact in zip((field.p50, field.p90, field.p99), exact_quantiles(values), strict=True):
-            assert found is not None
-            assert exact - abs(exact) * report.quantile_error <= found <= exact
+        check_quantiles(distribution, values, 50, 90, 99)
+        assert [field.p50, field.p90, field.p99] == [distribution.quantile(percent) for percent in (50, 90, 99)]
         assert (field.count, field.largest) == (len(values), max(values))
 
 
@@ -231,9 +237,7 @@ MAGNITUDES = st.floats(2**-9, 2**10)
 @given(st.lists(MAGNITUDES | MAGNITUDES.map(float.__neg__) | st.just(0.0), min_size=1), st.sampled_from([40, 80, 160]))
 def test_quantiles_are_within_the_stated_error(values: list[float], bins: int) -> None:
     distribution = distribution_of(values, bins)
-    for percent in (1, 50, 90, 99, 100):
-        exact = sorted(values)[-(-len(values) * percent // 100) - 1]
-        assert exact - abs(exact) * distribution.error <= distribution.quantile(percent) <= exact
+    check_quantiles(distribution, values, 1, 50, 90, 99, 100)
     assert distribution.error <= 40 / bins
 
 
@@ -253,18 +257,17 @@ def test_memory_and_error_are_bounded_for_values_of_every_magnitude() -> None:
     distribution = distribution_of(values)
     assert distribution.error == 1 / 4
     assert len(pickle.dumps(distribution)) < 300_000
-    for percent in (1, 25, 75, 99):
-        exact = sorted(values)[-(-len(values) * percent // 100) - 1]
-        assert exact - abs(exact) / 4 <= distribution.quantile(percent) <= exact
+    check_quantiles(distribution, values, 1, 25, 75, 99)
 
 
 def test_memory_does_not_grow_with_the_number_of_values() -> None:
     distribution = Distribution()
-    tracemalloc.start()
-    for start in range(0, 300_000, 1000):
-        distribution.add([float(value) for value in range(start, start + 1000)])
-    held, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+
+    def add() -> None:
+        for start in range(0, 300_000, 1000):
+            distribution.add([float(value) for value in range(start, start + 1000)])
+
+    held, _ = traced(add)
     assert held < 2**20
 
 
@@ -296,14 +299,6 @@ def test_totals_and_means_are_rounded_once(values: list[float]) -> None:
         assert report.total == float(total)
     except OverflowError:
         assert report.total == (math.inf if total > 0 else -math.inf)
-
-
-def test_the_span_covers_records_added_in_any_order() -> None:
-    summary = Summary()
-    for hours in (5, 3, 4, 9, 1):
-        summary.add([ChatCompletionResponse(timestamp=START + timedelta(hours=hours))])
-    report = summary.report()
-    assert (report.first, report.last) == (START + timedelta(hours=1), START + timedelta(hours=9))
 
 
 def test_the_span_is_in_utc_within_the_years_that_datetime_has() -> None:
