@@ -16,7 +16,7 @@ import chatcodec
 from chatcodec import ChatCompletionResponse, Envelope, RecordError, dask, frames, media_types, ndjson, sse, transcode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 # The first start of pyright downloads it.
 pytestmark = [pytest.mark.extras, pytest.mark.slow]
@@ -103,18 +103,24 @@ def public_names(module: Any) -> list[str]:
     return [name for name in names if getattr(getattr(module, name), "__module__", None) != msgspec.__name__]
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
-def test_every_public_name_has_a_text(server: Server, module: Any) -> None:
-    names = public_names(module)
+DECODERS = [f"chatcodec.{framing}.StreamDecoder" for framing in ("ndjson", "frames", "sse")]
+NAMES: dict[str, Iterable[str]] = {
+    **{module.__name__: public_names(module) for module in MODULES},
+    **{f"chatcodec.{record.__name__}": record.__struct_fields__ for record in (ChatCompletionResponse, Envelope)},
+    **{f"chatcodec.dask.{report.__name__}": report.__struct_fields__ for report in (dask.Report, dask.FieldReport)},
+    **dict.fromkeys(
+        ("chatcodec.RecordError", "chatcodec.StreamError"), vars(RecordError("malformed", "line", 1, 0, ""))
+    ),
+    **dict.fromkeys(DECODERS, ("feed", "finish", "buffered")),
+    "chatcodec.Framing": [name for name in vars(chatcodec.Framing) if not name.startswith("_")],
+}
+
+
+@pytest.mark.parametrize("owner", NAMES)
+def test_every_public_name_and_what_it_holds_has_a_text(server: Server, owner: str) -> None:
+    names = [f"{owner}.{name}" for name in NAMES[owner]]
     assert names
-    assert server.without_text([f"{module.__name__}.{name}" for name in names]) == []
-
-
-@pytest.mark.parametrize("record", [ChatCompletionResponse, Envelope, dask.Report, dask.FieldReport])
-def test_every_field_has_a_text(server: Server, record: type[msgspec.Struct]) -> None:
-    home = "chatcodec.dask" if record in (dask.Report, dask.FieldReport) else "chatcodec"
-    fields = [f"{home}.{record.__name__}.{field}" for field in record.__struct_fields__]
-    assert server.without_text(fields) == []
+    assert server.without_text(names) == []
 
 
 def test_what_a_field_of_the_record_means_is_shown(server: Server) -> None:
@@ -123,27 +129,6 @@ def test_what_a_field_of_the_record_means_is_shown(server: Server) -> None:
         "(variable) cost: float | None\n\nWhat the generation cost, in the provider's currency.",
         "(variable) latency: float | None\n\nHow long it took, in milliseconds.",
     ]
-
-
-def test_every_attribute_of_errors_has_a_text(server: Server) -> None:
-    attributes = vars(RecordError("malformed", "line", 1, 0, "reason"))
-    assert (
-        server.without_text(
-            [f"chatcodec.{kind}.{name}" for kind in ("RecordError", "StreamError") for name in attributes]
-        )
-        == []
-    )
-
-
-@pytest.mark.parametrize("framing", ["ndjson", "frames", "sse"])
-def test_every_method_of_a_decoder_has_a_text(server: Server, framing: str) -> None:
-    members = ("feed", "finish", "buffered")
-    assert server.without_text([f"chatcodec.{framing}.StreamDecoder.{name}" for name in members]) == []
-
-
-def test_every_name_of_a_framing_has_a_text(server: Server) -> None:
-    names = [name for name in vars(chatcodec.Framing) if not name.startswith("_")]
-    assert server.without_text([f"chatcodec.Framing.{name}" for name in names]) == []
 
 
 @pytest.mark.parametrize("codec", ["json", "msgpack"])
