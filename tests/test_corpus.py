@@ -46,25 +46,13 @@ def test_every_line_is_a_record(name: str) -> None:
     assert all(record.timestamp and record.generation_id and record.session_id for record in records)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "```python",
-        "|---|",
-        "🎉",
-        "。",
-        "다",
-        "Größere",
-        "tool_calls",
-        "\u2028",
-        r"\u",
-        r"\"",
-        r"\\",
-        r"\n",
-        r"\t",
-        '"length"',
-    ],
-)
+MARKDOWN = ["```python", "|---|"]
+SCRIPTS = ["🎉", "。", "다", "Größere", "\u2028"]
+ESCAPES = [r"\u", r"\"", r"\\", r"\n", r"\t"]
+VALUES = ["tool_calls", '"length"']
+
+
+@pytest.mark.parametrize("text", MARKDOWN + SCRIPTS + ESCAPES + VALUES)
 def test_the_sample_shows_what_real_traffic_holds(text: str) -> None:
     assert any(text.encode() in data for data in SAMPLE.values())
 
