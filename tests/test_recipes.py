@@ -46,13 +46,14 @@ from .recipes import (
     tcp,
 )
 from .recipes.serving import serving, serving_wsgi
+from .support import COSTS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from starlette.requests import Request
 
-pytestmark = pytest.mark.extras
+pytestmark = [pytest.mark.extras, pytest.mark.anyio]
 
 RECORDS = [ChatCompletionResponse(generation_id="g-1", stream=True, choices=[{"text": "\u00e9\u2028"}])] * 40
 RECORDS[-1] = ChatCompletionResponse(generation_id="g-1", stream=True, cost=0.25)
@@ -71,9 +72,9 @@ async def stream(_: Request) -> Response:
 
 
 @pytest.mark.parametrize("client", [httpx_client, aiohttp_client])
-def test_a_client_reads_a_stream_of_lines(client: Any) -> None:
+async def test_a_client_reads_a_stream_of_lines(client: Any) -> None:
     with serving(Starlette(routes=[Route("/", stream)])) as url:
-        assert asyncio.run(client.cost_of_stream(url)) == 0.25
+        assert await client.cost_of_stream(url) == 0.25
 
 
 @pytest.mark.parametrize(
@@ -85,12 +86,14 @@ def test_a_client_reads_a_stream_of_lines(client: Any) -> None:
     ],
 )
 @pytest.mark.parametrize("client", [httpx_client, aiohttp_client])
-def test_a_client_takes_no_error_for_a_stream_without_cost(client: Any, body: bytes, status: int, error: str) -> None:
+async def test_a_client_takes_no_error_for_a_stream_without_cost(
+    client: Any, body: bytes, status: int, error: str
+) -> None:
     async def answer(_: Request) -> Response:
         return Response(body, status, media_type=media_types.NDJSON)
 
     with serving(Starlette(routes=[Route("/", answer)])) as url, pytest.raises(Exception) as caught:  # noqa: PT011
-        asyncio.run(client.cost_of_stream(url))
+        await client.cost_of_stream(url)
     assert caught.type.__name__ in error.split("|")
 
 
@@ -102,33 +105,27 @@ def test_flask_writes_a_stream_under_a_wsgi_server(kind: str, framing: Any) -> N
         assert [*framing.iter_decode(answer.iter_raw())] == [*flask_app.answer()]
 
 
-async def collected(chunks: AsyncIterator[bytes]) -> list[bytes]:
-    return [chunk async for chunk in chunks]
-
-
-def test_events_become_lines_and_lines_frames_with_their_unknown_fields() -> None:
+async def test_events_become_lines_and_lines_frames_with_their_unknown_fields() -> None:
     events = b'data: {"cost":1.50,"region":"eu"}\n\ndata: {\ndata: "cost":2}\n\n' + sse.END
-    lines = asyncio.run(collected(reframing.events_to_lines(cut(events, 1000))))
+    lines = [chunk async for chunk in reframing.events_to_lines(cut(events, 1000))]
     assert lines == [b'{"cost":1.50,"region":"eu"}\n{"cost":2}\n']
-    written = asyncio.run(collected(reframing.lines_to_frames(cut(lines[0], 1000))))
-    assert written == [
-        frames.encode([msgpack.stamp(b"\x80", cost=1.5, extra={"region": "eu"})[1], b"\x81\xa4cost\x02"])
-    ]
+    messages = [msgpack.stamp(b"\x80", cost=1.5, extra={"region": "eu"})[1], b"\x81\xa4cost\x02"]
+    assert [chunk async for chunk in reframing.lines_to_frames(cut(lines[0], 1000))] == [frames.encode(messages)]
 
 
-def test_events_become_lines_and_frames_at_once() -> None:
+async def test_events_become_lines_and_frames_at_once() -> None:
     copied: list[bytes] = []
-    lines = asyncio.run(collected(reframing.events_to_both(cut(EVENTS), copied.append)))
+    lines = [chunk async for chunk in reframing.events_to_both(cut(EVENTS), copied.append)]
     assert len(lines) == len(copied) > 10
     assert b"".join(lines) == ndjson.encode(RECORDS)
     assert b"".join(copied) == frames.encode(RECORDS)
 
 
 @pytest.mark.parametrize("reframe", [reframing.events_to_lines, reframing.events_to_both])
-def test_events_that_are_cut_do_not_become_a_complete_stream(reframe: Any) -> None:
+async def test_events_that_are_cut_do_not_become_a_complete_stream(reframe: Any) -> None:
     more = [lambda _: None] if reframe is reframing.events_to_both else []
     with pytest.raises(StreamError):
-        asyncio.run(collected(reframe(cut(EVENTS.removesuffix(sse.END)), *more)))
+        [chunk async for chunk in reframe(cut(EVENTS.removesuffix(sse.END)), *more)]
 
 
 def test_a_shape_of_ones_own_is_read_with_its_error_and_its_usage() -> None:
@@ -180,38 +177,30 @@ def test_litestar_returns_the_record() -> None:
         assert answer.headers["content-type"] == media_types.JSON
 
 
-def test_services_talk_over_tcp_with_back_pressure() -> None:
+async def test_services_talk_over_tcp_with_back_pressure() -> None:
     batch = [ChatCompletionResponse(session_id="x" * 1000)] * 64
-    count = 1000
-    size = len(frames.encode(batch))
-    sent = most = 0
-    received = 0.0
+    sent = received = most = 0
+    sending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def batches() -> Iterator[list[ChatCompletionResponse]]:
         nonlocal sent
-        for _ in range(count):
-            sent += size
+        for _ in range(1000):
+            sent += len(batch)
             yield batch
 
-    async def main() -> None:
-        nonlocal received, most
-        sending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await tcp.send(writer, batches())
+        sending.set_result(None)
 
-        async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await tcp.send(writer, batches())
-            sending.set_result(None)
-
-        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-            async for record in tcp.receive(reader):
-                assert record == batch[0]
-                received += size / len(batch)
-                most = max(most, sent - int(received))
-            writer.close()
-            await sending
-
-    asyncio.run(main())
-    assert received == sent == count * size
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        async for record in tcp.receive(reader):
+            assert record == batch[0]
+            received += 1
+            most = max(most, sent - received)
+        writer.close()
+        await sending
+    assert received == sent == 1000 * len(batch)
     assert most < sent / 4  # what the sockets' buffers hold; without the wait all of it would be sent at once
 
 
@@ -236,34 +225,24 @@ def nats_server(folder: Path) -> Iterator[str]:
             process.terminate()
 
 
-def test_records_pass_through_a_broker(tmp_path: Path) -> None:
-    records = [ChatCompletionResponse(cost=float(number)) for number in range(4)]
-
-    async def main(url: str) -> float:
-        await broker.publish(url, records)
-        return await broker.cost(url, len(records))
-
+async def test_records_pass_through_a_broker(tmp_path: Path) -> None:
     with nats_server(tmp_path) as url:
-        assert asyncio.run(main(url)) == 6.0
+        await broker.publish(url, COSTS)
+        assert await broker.cost(url, len(COSTS)) == 15.0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no Valkey server for Windows")
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # the server's pipes, which its package leaves open
-def test_records_pass_through_a_redis_stream_to_a_group(tmp_path: Path) -> None:
-    records = [ChatCompletionResponse(cost=float(number)) for number in range(4)]
-
-    async def main(url: str) -> None:
-        async with Redis.from_url(url) as client:
+async def test_records_pass_through_a_redis_stream_to_a_group(tmp_path: Path) -> None:
+    with ValkeyServer(unix_socket_path=tmp_path / "socket") as server:  # Valkey speaks the protocol of Redis
+        async with Redis.from_url(f"unix://{server.unix_socket_path}") as client:
             await client.xgroup_create(redis_streams.STREAM, redis_streams.GROUP, mkstream=True)
-            await redis_streams.publish(client, records[:2])
+            await redis_streams.publish(client, COSTS[:2])
             await client.xadd(redis_streams.STREAM, {"response": b"\xc1"})
-            await redis_streams.publish(client, records[2:])
-            assert [cost async for cost in redis_streams.costs(client, "consumer-1")] == [0.0, 1.0, 0.0, 2.0, 3.0]
+            await redis_streams.publish(client, COSTS[2:])
+            assert [cost async for cost in redis_streams.costs(client, "consumer-1")] == [1.0, 2.0, 0.0, 3.0, 4.0, 5.0]
             assert (await client.xpending(redis_streams.STREAM, redis_streams.GROUP))["pending"] == 0
             assert [cost async for cost in redis_streams.costs(client, "consumer-2")] == []
-
-    with ValkeyServer(unix_socket_path=tmp_path / "socket") as server:  # Valkey speaks the protocol of Redis
-        asyncio.run(main(f"unix://{server.unix_socket_path}"))
 
 
 def test_server_sent_events_are_written_for_and_read_from_others() -> None:
