@@ -104,6 +104,7 @@ class Gateway:
 
     address: tuple[str, int] = ("", 0)
     script: tuple[Step, ...] = ()
+    target: bytes = b"/chat%2Fone?version=1"
     billed: Bills = field(default_factory=list)
     requests: list[bytes] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -136,8 +137,8 @@ class Gateway:
         self.calls += 1
         reader, writer = await asyncio.open_connection(*self.address)
         writer.write(
-            b"POST /chat%%2Fone?version=1 HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n"
-            b"Accept: %b\r\nContent-Length: 0\r\n\r\n" % kind.encode()
+            b"POST %b HTTP/1.1\r\nHost: gateway?x=1\r\nConnection: close\r\n"
+            b"Accept: %b\r\nContent-Length: 0\r\n\r\n" % (self.target, kind.encode())
         )
         return reader, writer
 
@@ -180,7 +181,7 @@ async def serving() -> AsyncIterator[Gateway]:
     async with await asyncio.start_server(gateway.serve, "127.0.0.1", 0) as service:
         url = f"http://localhost:{service.sockets[0].getsockname()[1]}"  # addresses get no cookies
         app = create_app(url, gateway.bill)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none"))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none", http="h11"))
         with socket.create_server(("127.0.0.1", 0)) as listener:
             gateway.address = listener.getsockname()
             running = asyncio.create_task(server.serve([listener]))
@@ -232,6 +233,14 @@ async def test_a_stream_is_stamped_and_each_cost_billed(gateway: Gateway, kind: 
     request = gateway.requests[0].lower()
     assert request.startswith(b"post /chat%2fone?version=1 ")
     assert b"accept: " + kind.encode() in request
+    assert b"accept-encoding: identity" in request
+
+
+async def test_no_path_leads_to_another_host(gateway: Gateway) -> None:
+    gateway.target = b"%2F@127.0.0.1:1/one?version=1"
+    answer = await gateway.answer(media_types.JSON, whole(WHOLE))
+    assert answer.status == 200
+    assert gateway.requests[0].startswith(b"POST /%2F@127.0.0.1:1/one?version=1 ")
 
 
 @kinds

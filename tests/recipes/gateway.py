@@ -89,8 +89,10 @@ def create_app(service: str, bill: Bill) -> FastAPI:
     @app.post("/{path:path}")
     async def forward(request: Request) -> Response:
         start = perf_counter()
-        url = URL(f"{service}{request.scope['raw_path'].decode()}?{request.url.query}", encoded=True)
-        headers = [(name, value) for name, value in request.headers.items() if name in TO_SERVICE]
+        path, query = (request.scope[name].decode() for name in ("raw_path", "query_string"))
+        url = URL(f"{service}/{path.removeprefix('/')}?{query}", encoded=True)  # after "/", no path changes the host
+        headers = [("accept-encoding", "identity")]  # aiohttp takes compressed lines that are cut for complete
+        headers += [(name, value) for name, value in request.headers.items() if name in TO_SERVICE]
         try:
             content = await request.body()
             answer = await app.state.client.post(url, data=content, headers=headers, allow_redirects=False)
