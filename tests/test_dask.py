@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import fsspec  # type: ignore[import-untyped]
 import msgspec
 import pytest
+from dask.sizeof import sizeof
 from distributed import Client, LocalCluster
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,6 +99,33 @@ def test_records_are_of_the_type_asked_for() -> None:
     assert whole == RECORDS[: len(whole)]
     lines = chatcodec_dask.read_ndjson(str(RESPONSES), bytes, "50 kB").compute()
     assert b"\n".join(lines) + b"\n" == RESPONSES.read_bytes()
+
+
+@pytest.mark.usefixtures("client")
+def test_views_travel_between_processes() -> None:
+    raws = chatcodec_dask.read_ndjson(str(RESPONSES), msgspec.Raw).take(2)
+    assert [json.decode(raw) for raw in raws] == RECORDS[:2]
+    # A cluster rejects what it takes for larger than its memory.
+    assert [sizeof(raw) for raw in raws] == [len(raw) for raw in raws]
+
+
+@pytest.mark.usefixtures("client")
+def test_a_type_that_other_processes_cannot_import_is_a_type_error(tmp_path: Path) -> None:
+    class Answer(ChatCompletionResponse):
+        region: str | None = None
+
+    bag = chatcodec_dask.read_ndjson(str(written(tmp_path / "eu.ndjson", b'{"region":"eu"}')), Answer)
+    with pytest.raises(TypeError, match=r"^Answer came to this process without its fields"):
+        bag.compute()
+    assert bag.compute(scheduler="sync") == [Answer(region="eu")]
+
+
+def test_files_in_memory_are_read_by_many_threads() -> None:
+    lines = b"".join(b'{"cost":%d,"sessionId":"s%d"}\n' % (number % 7, number) for number in range(180_000))
+    fsspec.filesystem("memory").pipe("/many.ndjson", lines)
+    for _ in range(3):
+        report = chatcodec_dask.stats("memory://many.ndjson", 400_000).compute(scheduler="threads", num_workers=8)
+        assert (report.records, report.bad, report.cost.total) == (180_000, 0, 539_995)
 
 
 @pytest.mark.usefixtures("client")

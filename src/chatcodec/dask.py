@@ -10,24 +10,22 @@ does not, ``compute(retries=3)`` has the cluster read a partition again after an
 
 from __future__ import annotations
 
-import re
 import sys
 from functools import partial
 from importlib import import_module
-from itertools import chain, pairwise
-from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from io import BytesIO
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import dask
 import dask.bag as dask_bag
-from dask.utils import parse_bytes
+from dask.sizeof import sizeof
 from fsspec.compression import compr  # type: ignore[import-untyped]
-from fsspec.core import url_to_fs  # type: ignore[import-untyped]
-from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
-from fsspec.utils import infer_compression  # type: ignore[import-untyped]
-from msgspec import Struct
+from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]
+from msgspec import Raw, Struct
 
 from . import ndjson
+from ._dask_files import blocks, compression
 from ._errors import RecordError, StreamError
 from ._record import Envelope
 from ._stats.distribution import FieldReport
@@ -72,6 +70,7 @@ def read_ndjson(
     Raises:
         OSError: `urlpath` matches no file. Computing raises it if a file has become shorter, or cannot be decompressed.
         ValueError: a file is compressed, and `blocksize` is not ``None``; `blocksize` is less than 1; no path is given.
+        TypeError: computing raises it for a `type` of a script or notebook, whose fields other processes do not get.
 
     An error's `path` names its file, as `fsspec.open` takes it. Its `offset` is where the bad line starts in that file,
     in a compressed one after decompression; its `index` counts the lines of its partition, from 1; its `records` are
@@ -85,7 +84,7 @@ def read_ndjson(
     3.0
     """
     parts = _parts(urlpath, blocksize, storage_options)
-    bag: Bag = _bag(_decoded, parts, type, on_error or _raise)
+    bag: Bag = _bag(_decoded, parts, type, _fields(type), on_error or _raise)
     return bag
 
 
@@ -127,7 +126,7 @@ class _Part(Struct, frozen=True):
 
     def batches(self, type: type[Any], on_error: Callable[[RecordError], object]) -> Iterator[list[Any]]:
         """Yield the records of each chunk. Errors name the file, and the place in it."""
-        with self.fs.open(self.path, "rb", block_size=None if self.stop is None else _CHUNK_BYTES) as file:
+        with self._opened() as file:
             origin, chunks = (0, self._all(file)) if self.stop is None else self._block(file, self.stop)
             decoder = ndjson.StreamDecoder(type, on_error=lambda error: on_error(self._located(error, origin)))
             cut: StreamError | None = None
@@ -143,6 +142,11 @@ class _Part(Struct, frozen=True):
                 raise self._located(error, origin, cut.reason if cut else None) from error.__cause__
             if cut is not None:
                 raise self._located(cut, origin)
+
+    def _opened(self) -> Any:
+        if isinstance(self.fs, MemoryFileSystem):
+            return BytesIO(self.fs.cat_file(self.path))  # all threads that open one share its position
+        return self.fs.open(self.path, "rb", block_size=None if self.stop is None else _CHUNK_BYTES)
 
     def _located(self, error: RecordError, origin: int, reason: str | None = None) -> RecordError:
         """Return `error` with its place in the file, where the decoder's stream began at `origin`."""
@@ -167,7 +171,7 @@ class _Part(Struct, frozen=True):
         except Exception as error:
             message = f"{self.url} cannot be read: {error}"
             raise OSError(message) from error
-        if _compression(self.path) and not file.tell():
+        if compression(self.path) and not file.tell():
             raise _Cut(line, offset)  # no compressed file is empty, though gzip accepts one
         if offset < (self.size or 0):
             raise self._shorter(self.size)
@@ -199,76 +203,31 @@ def _whole_lines(block: bytes, first: int, file: BinaryIO) -> Iterator[bytes]:
         yield block
 
 
-def _compression(path: str) -> str | None:
-    path = re.sub(r"\.\d+\Z", "", path)  # of a rotated log
-    # fsspec knows Zstandard only where it has found a library for it, which may be one that accepts a cut file.
-    return "zstd" if path.lower().endswith(".zst") else infer_compression(path)
-
-
 def _decompressed(file: BinaryIO, path: str) -> Any:
     openers: dict[str | None, Any] = {**compr, "zstd": _zstd.ZstdFile}
-    return openers[_compression(path)](file, mode="rb")
+    return openers[compression(path)](file, mode="rb")
 
 
 def _parts(
     urlpath: str | Sequence[str], blocksize: str | int | None, storage_options: Mapping[str, Any] | None
 ) -> list[_Part]:
-    length = None if blocksize is None else parse_bytes(blocksize)
-    if length is not None and length < 1:
-        message = f"blocksize is {blocksize!r}, not a positive number of bytes"
-        raise ValueError(message)
-    patterns = [urlpath] if isinstance(urlpath, (str, PathLike)) else urlpath
-    if not patterns:
-        message = "no path or URL is given"
-        raise ValueError(message)
-    return [
-        _Part(fs, path, url, None if _compression(path) else size, start, stop)
-        for pattern in patterns
-        for fs, path, url, size in _files(fspath(pattern), storage_options or {})
-        for start, stop in _ranges(path, size, length)
-    ]
-
-
-def _files(pattern: str, storage_options: Mapping[str, Any]) -> Iterator[tuple[Any, str, str, int | None]]:
-    """Yield the file system, the path in it, the URL, and the size of each file that `pattern` matches."""
-    fs, path = cast("tuple[Any, str]", url_to_fs(pattern, **storage_options))
-    fs.invalidate_cache()  # files may have come or grown since they were listed
-    found: dict[str, Any] = fs.glob(path, detail=True) if "*" in path else {path: fs.info(path)}
-    files = {path: info for path, info in sorted(found.items()) if info["type"] != "directory"}
-    if not files:
-        message = f"no file matches {pattern}"
-        raise FileNotFoundError(message)
-    for path, info in files.items():
-        yield fs, path, _url(fs, path, pattern), info["size"]
-
-
-def _url(fs: Any, path: str, pattern: str) -> str:
-    """Return what `fsspec.open` takes for a file that `pattern` matches."""
-    if isinstance(fs, LocalFileSystem):
-        return path
-    links = pattern.split("::")
-    named = next((number for number, link in enumerate(links) if "://" in link), -1)
-    links[named] = fs.unstrip_protocol(path)
-    return "::".join(links)
-
-
-def _ranges(path: str, size: int | None, length: int | None) -> Iterable[tuple[int, int | None]]:
-    if length is None:
-        return [(0, None)]
-    if _compression(path):
-        message = f"{path} is compressed, and can only be read whole; use blocksize=None"
-        raise ValueError(message)
-    if size is None:
-        return [(0, None)]
-    count = max(1, size // length)
-    return pairwise(size * number // count for number in range(count + 1))
+    return [_Part(*block) for block in blocks(urlpath, blocksize, storage_options or {})]
 
 
 def _bag(function: Callable[..., object], parts: Iterable[_Part], *arguments: object) -> Any:
     return _dask_bag.from_delayed([_dask.delayed(function)(part, *arguments) for part in parts])
 
 
-def _decoded(part: _Part, type: type[Any], on_error: Callable[[RecordError], object]) -> list[Any]:
+def _fields(type: type[Any]) -> tuple[str, ...]:
+    return getattr(type, "__struct_fields__", ())
+
+
+def _decoded(
+    part: _Part, type: type[Any], fields: tuple[str, ...], on_error: Callable[[RecordError], object]
+) -> list[Any]:
+    if _fields(type) != fields:  # cloudpickle makes it anew, with the fields of its base alone
+        message = f"{type.__name__} came to this process without its fields: define it in a module that can be imported"
+        raise TypeError(message)
     try:
         return list(chain.from_iterable(part.batches(type, on_error)))
     except RecordError as error:
@@ -298,3 +257,9 @@ def _summarised(part: _Part) -> list[Summary]:
 
 def _raise(error: RecordError) -> NoReturn:
     raise error
+
+
+@sizeof.register(Raw)  # type: ignore[untyped-decorator, no-untyped-call]
+def _size_of_raw(raw: Raw) -> int:
+    """Return the size that ``sys.getsizeof`` gets wrong, by petabytes (msgspec 0.22)."""
+    return len(raw)
