@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -59,11 +60,8 @@ def instant(random: Random) -> datetime:
 
 def value(random: Random, depth: int) -> Any:
     leaves: list[Callable[[], Any]] = [
-        lambda: random.choice([None, True, False]),
-        lambda: random.choice(INTEGERS),
-        lambda: random.choice(AROUND_2_53),
-        lambda: number(random),
-        lambda: text(random),
+        *(partial(random.choice, some) for some in ([None, True, False], INTEGERS, AROUND_2_53)),
+        *(partial(number, random), partial(text, random)),
     ]
     branches: list[Callable[[], Any]] = [
         lambda: [value(random, depth - 1) for _ in range(random.randrange(4))],

@@ -32,8 +32,3 @@ def test_the_end_inside_a_frame_is_incomplete_with_the_bytes_that_came(length: i
     for chunk in (FRAME + FRAME[:length], b"\0\0\0\0" + FRAME[:length]):
         *_, error = outcome(FRAMES, [chunk])
         assert (error[:4], error.data) == (("incomplete", "frame", 2, len(chunk) - length), FRAME[4:length])
-
-
-def test_a_message_that_is_not_exactly_one_value_is_an_error() -> None:
-    first, second, good = outcome(FRAMES, [b"\0\0\0\x02\x80\x80" + b"\0\0\0\x01\x81" + FRAME])
-    assert [first[:4], second[:4], good] == [("malformed", "frame", 1, 0), ("malformed", "frame", 2, 6), ONE]

@@ -87,11 +87,6 @@ def test_damaged_records_raise_ours_or_nothing(codec: Any) -> None:
         check_message(codec, damaged(random, message))
 
 
-@given(data=st.data())
-def test_bytes_of_any_kind_pass_every_check(codec: Any, data: st.DataObject) -> None:
-    check_message(codec, data.draw(hostile(codec)))
-
-
 # Fuzzing for a bounded time: by hypothesis everywhere, and guided by coverage where atheris is installed
 
 thousands = settings(max_examples=2000, suppress_health_check=list(HealthCheck))

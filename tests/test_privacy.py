@@ -133,14 +133,9 @@ def test_a_marker_anywhere_in_the_bytes_is_in_no_error(codec: Any, data: st.Data
     check_all(codec, data.draw(planted(codec, marker.encode())), marker)
 
 
-WHOLE = {
-    "timestamp": "2026-01-02T03:04:05Z",
-    "generationId": "g",
-    "sessionId": "s",
+ALL_FIELDS = CASES[1]
+WHOLE = msgspec.json.decode(ALL_FIELDS.json) | {
     "choices": [{"type": "cat", "name": "n", "a": {"b": [1]}}],
-    "stream": True,
-    "cost": 0.5,
-    "latency": 1.0,
     "unknown": {"c": 1},
 }
 
