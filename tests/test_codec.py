@@ -17,13 +17,9 @@ from hypothesis import given
 
 from chatcodec import ChatCompletionResponse, DecodeError, EncodeError, Envelope, ValidationError, json, msgpack
 
-from .wire import CASES, CODECS, Case, bare, nested, raw, records, same, without
+from .wire import CASES, CODECS, Case, Priced, bare, nested, raw, records, same, without
 
 cases = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-
-
-class Priced(ChatCompletionResponse):
-    currency: str = "EUR"
 
 
 def test_both_have_the_same_names_and_signatures() -> None:

@@ -21,11 +21,7 @@ from typing_extensions import assert_type
 from chatcodec import ChatCompletionResponse, DecodeError, EncodeError, Envelope, frames, ndjson, sse
 
 from .support import COSTS, EVENTS, Awaited, Framing, alarm, alarms, released_view, texts
-from .wire import records, values, without
-
-
-class Priced(ChatCompletionResponse):
-    currency: str = "EUR"
+from .wire import Priced, records, values, without
 
 
 def read(framing: Framing, whole: bytes, type: Any = bytes) -> list[Any]:

@@ -19,7 +19,7 @@ from msgspec import DecodeError, EncodeError, ValidationError
 from chatcodec import ChatCompletionResponse, Envelope, json, msgpack, transcode
 
 from .support import STREAMS, Framing, released_view, texts
-from .wire import CODECS, UTC, raw
+from .wire import CODECS, UTC, Priced, raw
 
 
 def closed_map() -> mmap.mmap:
@@ -135,10 +135,6 @@ def test_what_only_looks_like_half_a_pair_in_messagepack_is_called_cut() -> None
 # Times
 
 NO_TIMES = ["2024-01-02T03:04:05Z", "", 0, 1.5, date(2026, 1, 2), time(1, tzinfo=UTC), b"", [], timedelta(1), object()]
-
-
-class Priced(ChatCompletionResponse):
-    currency: str = "EUR"
 
 
 Frozen: Any = msgspec.defstruct("Frozen", [], bases=(ChatCompletionResponse,), frozen=True)

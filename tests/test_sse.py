@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from typing_extensions import assert_type
 
-from chatcodec import ChatCompletionResponse, Envelope, RecordError, StreamError, json, sse
+from chatcodec import ChatCompletionResponse, Envelope, json, sse
 
 from .reference import NO_EVENT_STREAM, expected
 from .support import BOM, COSTS, EVENTS, TYPES, check_growth, cut, errors_of, outcome, pieces
@@ -20,9 +20,7 @@ from .support import BOM, COSTS, EVENTS, TYPES, check_growth, cut, errors_of, ou
 ONE, TWO = COSTS[:2]
 BAD = b'data: {"cost":"x"}\n\n'
 DONE = b"data: [DONE]\n\n"
-LINE_ENDS = [b"\n", b"\r\n", b"\r"]
-line_ends = pytest.mark.parametrize("end", LINE_ENDS)
-buffers = pytest.mark.parametrize("buffer", [bytes, bytearray])
+line_ends = pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
 
 
 def event(*lines: bytes, end: bytes = b"\n") -> bytes:
@@ -71,7 +69,7 @@ def test_lf_crlf_and_cr_each_end_a_line_at_every_cut(end: bytes) -> None:
         assert outcome(EVENTS, cut(whole, [place])) == [ONE, TWO]
 
 
-@buffers
+@pytest.mark.parametrize("buffer", [bytes, bytearray])
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\r", b"\r\n\r", b"\n\r", b"\r\n\n"])
 def test_a_record_comes_as_soon_as_its_blank_line_is_there(buffer: Any, end: bytes) -> None:
     decoder = sse.StreamDecoder()
@@ -170,17 +168,6 @@ def test_an_event_of_the_type_error_is_a_stream_error(lines: list[bytes], data: 
         _, first, second = outcome(EVENTS, cut(whole, [place]), type=type)
         assert (first[:4], first.data) == (("upstream", "event", 2, len(GOOD)), data)
         assert (second[:3], second.data) == (("upstream", "event", 6), data)
-
-
-def test_an_error_event_is_raised_by_feed_with_the_records_before_it_and_not_given_to_on_error() -> None:
-    errors: list[RecordError] = []
-    decoder = sse.StreamDecoder(on_error=errors.append)
-    with pytest.raises(StreamError) as caught:
-        decoder.feed(GOOD + BAD + event(b"event: error", b"data: overloaded") + GOOD)
-    assert (caught.value.kind, caught.value.data, caught.value.records) == ("upstream", b"overloaded", [ONE])
-    assert [error.index for error in errors] == [2]
-    assert decoder.feed(DONE) == [ONE]
-    assert decoder.finish() == []
 
 
 def test_after_an_error_event_the_end_is_not_missed_but_after_a_record_after_it_again() -> None:

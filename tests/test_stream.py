@@ -426,10 +426,8 @@ def test_whether_a_record_is_too_long_never_depends_on_the_cut(framing: Framing,
 def test_part_of_a_byte_order_mark_is_never_too_long(framing: Framing, limit: int) -> None:
     whole = BOM + framing.frame(b"1") * 2 + framing.end
     for place in range(len(whole)):
-        chunks = cut(whole, [place])
-        assert outcome(framing, chunks, max_record_bytes=limit) == expected(
-            framing, whole, ChatCompletionResponse, limit
-        )
+        seen = outcome(framing, cut(whole, [place]), max_record_bytes=limit)
+        assert seen == expected(framing, whole, ChatCompletionResponse, limit)
 
 
 def test_a_record_that_is_too_long_is_reported_as_soon_as_it_is_known_and_skipped_unbuffered(framing: Framing) -> None:

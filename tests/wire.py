@@ -16,6 +16,12 @@ from chatcodec import ChatCompletionResponse
 UTC = timezone.utc
 
 
+class Priced(ChatCompletionResponse):
+    """A record with a field of the user's own."""
+
+    currency: str = "EUR"
+
+
 @dataclass(frozen=True)
 class Case:
     """A record, and the bytes that it is in each format."""
@@ -99,6 +105,8 @@ optional_fields: dict[str, st.SearchStrategy[Any]] = {
     "cost": floats,
     "latency": floats,
 }
+WIRE = ChatCompletionResponse.__struct_encode_fields__
+unknown_fields = st.dictionaries(texts.filter(lambda name: name not in WIRE), values, max_size=3)
 changes = st.fixed_dictionaries({}, optional={name: st.none() | field for name, field in optional_fields.items()})
 records = changes.map(lambda fields: ChatCompletionResponse(**fields))
 
