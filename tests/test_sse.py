@@ -213,9 +213,10 @@ def test_a_stream_without_its_end_mark_is_incomplete_after_all_its_blocks() -> N
 
 @pytest.mark.parametrize("bad", [BAD, event(b"data: {"), event(b"data: " + b"1" * 90), event(b"x")])
 def test_the_end_mark_is_missed_after_a_bad_record_too(bad: bytes) -> None:
-    seen = outcome(EVENTS, [GOOD + bad], max_record_bytes=80)
-    assert [error[2:4] for error in errors_of(seen)] == [(2, len(GOOD)), (3, len(GOOD + bad))]
-    assert len(outcome(EVENTS, [GOOD + bad + DONE], max_record_bytes=80)) == 2
+    for before, index in ((GOOD, 2), (GOOD + DONE, 3)):
+        seen = outcome(EVENTS, [before + bad], max_record_bytes=80)
+        assert [error[2:4] for error in errors_of(seen)] == [(index, len(before)), (index + 1, len(before + bad))]
+        assert len(outcome(EVENTS, [before + bad + DONE], max_record_bytes=80)) == 2
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r", b"\r\n", b"\n\n"])
