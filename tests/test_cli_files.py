@@ -217,42 +217,27 @@ LONG = b"x" * 2000
         ("a.ndjson", b'{"error":null,"error":"\xff"}', [(1, "upstream")]),
         ("a.ndjson", b'{"choices":[1]}\n{"choices":{}}\n', [(1, "invalid"), (2, "invalid")]),
         ("a.ndjson", b'{"choices":[{"text":"\xff"}]}\n', [(1, "malformed")]),
+        ("a.ndjson", GOOD + b"\n" + GOOD[:9], [(2, "incomplete")]),
+        ("a.ndjson.gz", b"", [(1, "incomplete")]),
+        ("a.msgpack", frames.encode([b"\x80", b"\x80"])[:-1], [(2, "incomplete")]),
         ("a.msgpack", b"\0\0\0\1\x80\0\0\0\0\0\0\0\1\x90\0", [(3, "invalid"), (4, "incomplete")]),
         ("a.sse", b'data: {"error":"x"}\n\n', [(1, "upstream"), (2, "incomplete")]),
         ("a.sse", b'data: {"error":"x"}', [(1, "upstream"), (2, "incomplete")]),
         ("a.sse", b"event: error\ndata: x", [(1, "upstream")]),
+        ("a.sse", b"data: {}\n\n", [(2, "incomplete")]),
+        ("a.sse", b"", [(1, "incomplete")]),
     ],
 )
-def test_provider_errors_and_bad_records_are_found_each_in_its_place(
+def test_provider_errors_and_bad_records_are_found_each_in_its_place_and_a_cut_is_named_so(
     capfd: Capture, tmp_path: Path, name: str, data: bytes, wanted: list[tuple[int, str]]
 ) -> None:
     path = tmp_path / name
     path.write_bytes(data)
-    assert [(bad["line"], bad["kind"]) for bad in found(capfd, path)] == wanted
+    places = found(capfd, path)
+    assert [(bad["line"], bad["kind"]) for bad in places] == wanted
+    assert all(bad["reason"].startswith("cut") is (bad["kind"] == "incomplete") for bad in places)
     errors = sum(kind == "upstream" for _, kind in wanted)
     assert counted(capfd, path)[1:] == (errors, len(wanted) - errors)
-
-
-@pytest.mark.parametrize(
-    ("name", "data"),
-    [
-        ("a.ndjson", GOOD + b"\n" + GOOD[:9]),
-        ("a.msgpack", frames.encode([b"\x80", b"\x80"])[:-1]),
-        ("a.sse", b"data: {}\n\n"),
-        ("a.sse", b""),
-        ("a.ndjson.gz", b""),
-    ],
-)
-def test_a_log_that_ends_inside_a_record_is_named_as_cut(
-    capfd: Capture, tmp_path: Path, name: str, data: bytes
-) -> None:
-    path = tmp_path / name
-    path.write_bytes(data)
-    line = 2 if data else 1
-    status, out, _ = call(capfd, "check", path)
-    assert status == 1
-    assert out.startswith(f"{path}:{line}: cut{', because the compressed file ends early' if '.gz' in name else ': '}")
-    assert counted(capfd, path) == (line - 1, 0, 1)
 
 
 def test_members_and_their_padding_are_read(capfd: Capture, tmp_path: Path) -> None:
