@@ -104,9 +104,9 @@ def peak_memory(*arguments: str | Path) -> int:
     return int(subprocess.check_output([sys.executable, "-c", code, *COMMAND, *map(str, arguments)]))
 
 
-def written(path: Path, *lines: bytes) -> Path:
-    """Write `lines` to `path`, and return it."""
-    path.write_bytes(b"".join(line + b"\n" for line in lines))
+def written(path: Path, *lines: bytes, end: bytes = b"\n") -> Path:
+    """Write `lines` to `path`, each with its `end`, and return it."""
+    path.write_bytes(b"".join(line + end for line in lines))
     return path
 
 

@@ -122,8 +122,7 @@ def test_an_error_event_is_counted_with_them_and_left_out(capfd: Capture, tmp_pa
 
 def test_what_was_broken_does_not_become_a_whole_event_stream(capfd: Capture, tmp_path: Path) -> None:
     whole = written(tmp_path / "whole.ndjson", GOOD, BAD, GOOD)
-    broken = tmp_path / "broken.ndjson"
-    broken.write_bytes(whole.read_bytes() + GOOD[:-1])
+    broken = written(tmp_path / "broken.ndjson", whole.read_bytes() + GOOD[:-1], end=b"")
     target = tmp_path / "a.sse"
     assert call(capfd, "convert", whole, target).status == 1
     assert target.read_bytes() == sse.encode([GOOD, GOOD]) + b"data: [DONE]\n\n"
@@ -142,8 +141,7 @@ def test_a_longer_record_is_read_if_asked_for(capfd: Capture, tmp_path: Path) ->
 
 
 def test_a_file_that_is_not_of_frames_is_named_so(capfd: Capture, tmp_path: Path) -> None:
-    path = tmp_path / "a.msgpack"
-    path.write_bytes(RESPONSES.read_bytes())
+    path = written(tmp_path / "a.msgpack", RESPONSES.read_bytes(), end=b"")
     status, out, _ = call(capfd, "check", path)
     assert status == 1
     assert "; frames begin with their length in 4 bytes, so this may be another format: try --from\n" in out

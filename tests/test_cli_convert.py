@@ -59,8 +59,7 @@ def test_it_leaves_out_what_check_finds_and_nothing_else(
 
 
 def test_data_of_many_lines_becomes_one_line(capfd: Capture, tmp_path: Path) -> None:
-    path = tmp_path / "a.sse"
-    path.write_bytes(b'data: {\ndata: "cost": 1}\n\ndata: [DONE]\n\n')
+    path = written(tmp_path / "a.sse", b'data: {\ndata: "cost": 1}\n\ndata: [DONE]\n\n', end=b"")
     assert call(capfd, "convert", path, tmp_path / "a.ndjson").status == 0
     assert untimed((tmp_path / "a.ndjson").read_bytes(), json.loads) == [{"cost": 1, "timestamp": None}]
 

@@ -92,8 +92,7 @@ def test_a_log_that_grows_is_read_to_the_size_it_had(tmp_path: Path) -> None:
     ],
 )
 def test_a_truncated_log_is_an_error(tmp_path: Path, name: str, before: bytes, after: bytes) -> None:
-    log = tmp_path / name
-    log.write_bytes(before)
+    log = written(tmp_path / name, before, end=b"")
     # Written into the same file, whatever it holds then.
     assert stats_while(log, lambda: log.write_bytes(after)) == (2, "", f"chatcodec: {log}: {TRUNCATED}\n")
 
@@ -106,8 +105,7 @@ def test_a_truncated_log_is_an_error(tmp_path: Path, name: str, before: bytes, a
 def test_a_compressed_log_truncated_while_it_is_read_is_a_cut_one(
     tmp_path: Path, data: bytes, kept: int, records: int
 ) -> None:
-    log = tmp_path / "a.ndjson.gz"
-    log.write_bytes(data)
+    log = written(tmp_path / "a.ndjson.gz", data, end=b"")
     report = json.loads(stats_while(log, lambda: os.truncate(log, kept)).out)
     assert (report["records"], report["bad"]) == (records, 1)
 
@@ -186,8 +184,7 @@ def test_a_compressed_file_that_ends_early_is_read_as_far_as_it_goes(
 def test_a_cut_between_records_has_the_place_of_the_next(
     capfd: Capture, tmp_path: Path, ending: str, whole: bytes, line: int
 ) -> None:
-    path = tmp_path / f"a.{ending}.gz"
-    path.write_bytes(gzip.compress(whole)[:-1])
+    path = written(tmp_path / f"a.{ending}.gz", gzip.compress(whole)[:-1], end=b"")
     (place,) = found(capfd, path)
     assert (place["line"], place["offset"], place["kind"]) == (line, len(whole), "incomplete")
 
@@ -231,8 +228,7 @@ LONG = b"x" * 2000
 def test_provider_errors_and_bad_records_are_found_each_in_its_place_and_a_cut_is_named_so(
     capfd: Capture, tmp_path: Path, name: str, data: bytes, wanted: list[tuple[int, str]]
 ) -> None:
-    path = tmp_path / name
-    path.write_bytes(data)
+    path = written(tmp_path / name, data, end=b"")
     places = found(capfd, path)
     assert [(bad["line"], bad["kind"]) for bad in places] == wanted
     assert all(bad["reason"].startswith("cut") is (bad["kind"] == "incomplete") for bad in places)
@@ -267,8 +263,7 @@ FIRST = f"use the first {len(MEMBER)} bytes (head -c {len(MEMBER)})"
 def test_what_is_wrong_with_a_compressed_file_comes_with_what_to_try(
     capfd: Capture, tmp_path: Path, ending: str, data: bytes, reason: str
 ) -> None:
-    path = tmp_path / f"a.ndjson.{ending}"
-    path.write_bytes(data)
+    path = written(tmp_path / f"a.ndjson.{ending}", data, end=b"")
     assert call(capfd, "check", path) == (2, "", f"chatcodec: {path}: {reason}\n")
 
 

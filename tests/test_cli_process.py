@@ -32,8 +32,7 @@ def test_a_dash_is_a_standard_stream(tmp_path: Path) -> None:
     process = spawn("convert", "--from=ndjson", "--to=ndjson", "-", "-", stdin=PIPE, stdout=PIPE, stderr=PIPE)
     printed = process.communicate(GOOD + b"\n" + BAD + b"\n")
     assert (process.returncode, *printed) == (1, GOOD + b"\n", f"-:2: {REASON}\n".encode())
-    path = tmp_path / "a.msgpack"
-    path.write_bytes(frames.encode([b"\x80"]) * 3)
+    path = written(tmp_path / "a.msgpack", frames.encode([b"\x80"]) * 3, end=b"")
     out = finished(spawn("stats", "--json", "--from=msgpack", "-", redirected=f"<{path}", stdout=PIPE)).out
     assert json.loads(out)["records"] == 3
 
@@ -264,9 +263,11 @@ def test_the_bar_counts_every_byte_and_record_once(
 
 def test_of_a_pipe_the_size_is_not_known(terminal: tuple[int, int]) -> None:
     process = spawn("check", "--from=ndjson", "-", stdin=PIPE, stderr=terminal[1], env=TERMINAL)
-    process.stdin.write(b"{}\n")
+    process.stdin.write(b"{}\n{}")
     process.stdin.close()
-    assert "3/? bytes" in seen(process, terminal)
+    shown = seen(process, terminal)
+    assert "5/? bytes" in shown
+    assert "2 records, " in shown
 
 
 def test_what_is_printed_on_the_same_terminal_has_a_line_of_its_own(terminal: tuple[int, int], tmp_path: Path) -> None:

