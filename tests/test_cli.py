@@ -177,8 +177,7 @@ def test_within_a_format_records_stay_as_they_came(capfd: Capture, tmp_path: Pat
 
 
 def test_given_formats_override_names(capfd: Capture, tmp_path: Path) -> None:
-    path = written(tmp_path / "log.txt.gz")
-    path.write_bytes(gzip.compress(BAD + b"\n"))
+    path = written(tmp_path / "log.txt.gz", gzip.compress(BAD + b"\n"), end=b"")
     assert call(capfd, "check", "--from=ndjson", path).out == f"{path}:1: {REASON}\n"
     assert call(capfd, "convert", "--to=msgpack", DELTAS, tmp_path / "a.ndjson").status == 0
     assert call(capfd, "check", "--from=msgpack", tmp_path / "a.ndjson").status == 0

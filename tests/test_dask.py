@@ -343,15 +343,12 @@ def test_an_empty_file_is_a_cut_compressed_one(tmp_path: Path, suffix: str) -> N
 @pytest.mark.parametrize("suffix", COMPRESS)
 @pytest.mark.parametrize("garbage", ["before", "after"])
 def test_a_damaged_file_is_named(tmp_path: Path, suffix: str, garbage: str) -> None:
-    path = tmp_path / f"damaged.ndjson.{suffix}"
     good = COMPRESS[suffix](GOOD + b"\n")
-    path.write_bytes(b"garbage, " + good if garbage == "before" else good + b"garbage, and more of it")
-    for result in (
-        chatcodec_dask.read_ndjson(str(path), blocksize=None, on_error=print),
-        chatcodec_dask.stats(str(path), None),
-    ):
+    data = b"garbage, " + good if garbage == "before" else good + b"garbage, and more of it"
+    path = written(tmp_path / f"damaged.ndjson.{suffix}", data, end=b"")
+    for read in chatcodec_dask.read_ndjson, chatcodec_dask.stats:
         with pytest.raises(OSError, match=f"^{path} cannot be read: "):
-            result.compute(scheduler="sync")
+            read(str(path), blocksize=None).compute(scheduler="sync")
 
 
 def test_a_file_that_has_become_shorter_is_an_error(mixed: str) -> None:

@@ -15,7 +15,7 @@ from chatcodec import ChatCompletionResponse, Framing, frames, json, msgpack, nd
 
 def run(code: str) -> str:
     """Run `code` in a new interpreter and return what it prints."""
-    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    return subprocess.check_output([sys.executable, "-c", code], text=True)
 
 
 def test_importing_it_imports_msgspec_and_nothing_slow() -> None:

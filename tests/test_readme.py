@@ -30,7 +30,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder as a fresh clone leaves it, with what has not been committed yet."""
     folder = tmp_path_factory.mktemp("clone")
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    for name in subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0"):
+    for name in subprocess.check_output(listed, cwd=ROOT, text=True).split("\0"):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
@@ -42,14 +42,8 @@ def run(command: str, folder: Path) -> str:
     inside = str(Path(sys.executable).parent)
     path = os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if part != inside)
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"} | {"PATH": path}
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    shell = ["bash", "-euo", "pipefail", "-c", command]
+    done = subprocess.run(shell, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -94,8 +88,5 @@ def test_the_first_command_sets_up_and_shows_the_sample(clone: Path) -> None:
 
 def test_the_second_command_is_what_ci_runs() -> None:
     """It is running now; what can be checked here is that CI takes it from the README."""
-    printed = subprocess.run(
-        ["bash", ".ci/run", "--print"], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout
-    assert printed == TEST
+    assert subprocess.check_output(["bash", ".ci/run", "--print"], cwd=ROOT, text=True) == TEST
     assert "-m pytest" in TEST

@@ -108,9 +108,8 @@ def test_every_environment_of_tox_runs_the_tests() -> None:
     found = succeeds(sys.executable, "-m", "tox", "config", "-k", "commands")
     environments = re.findall(r"^\[testenv:(.*)\]$", found, re.MULTILINE)
     assert {"3.14t", *PYTHONS} < set(environments)
-    assert len(re.findall(r"^commands = python -m pytest .* --pyargs tests chatcodec$", found, re.MULTILINE)) == len(
-        environments
-    )
+    runs = re.findall(r"^commands = python -m pytest .* --pyargs tests chatcodec$", found, re.MULTILINE)
+    assert len(runs) == len(environments)
 
 
 # uv, since pip evaluates the markers of requirements for the Python that it runs on.
@@ -137,9 +136,8 @@ def test_the_free_threaded_python_has_a_wheel_of_msgspec(tmp_path: Path) -> None
 def test_the_sdist_holds_the_files_of_a_clone(built: Path) -> None:
     with tarfile.open(built / f"{NAME}.tar.gz") as archive:
         names = {name.removeprefix(f"{NAME}/") for name in archive.getnames()}
-    assert {name.partition("/")[0] for name in names} <= {
-        *("src", "tests", "bench", "pyproject.toml", "README.md", "PKG-INFO", ".gitignore")
-    }
+    top_level = {"src", "tests", "bench", "pyproject.toml", "README.md", "PKG-INFO", ".gitignore"}
+    assert {name.partition("/")[0] for name in names} <= top_level
     kept = {
         str(path.relative_to(ROOT))
         for folder in ("src", "tests", "bench")
@@ -156,9 +154,8 @@ def test_the_wheel_installs_msgspec_and_nothing_else(alone: Path) -> None:
 
 
 def test_the_readmes_first_session_works_on_the_wheel_alone(alone: Path, tmp_path: Path) -> None:
-    first = re.findall(
-        r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    )[0]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    first, *_ = re.findall(r"^```python\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
     assert first.startswith(">>> from chatcodec import")
     (tmp_path / "session.txt").write_text(first, encoding="utf-8")
     printed = succeeds(alone / "bin" / "python", "-m", "doctest", "-v", "session.txt", cwd=tmp_path)
