@@ -135,8 +135,3 @@ def varied(path: Path) -> Path:
             for line in DELTAS.read_bytes().splitlines() * 40
         ),
     )
-
-
-def untimed(lines: bytes, load: Callable[[str], Any]) -> list[Any]:
-    """Return the records of `lines` without their times, whose text transcoding may change."""
-    return [{**load(line), "timestamp": None} for line in lines.decode().split("\n") if line]

@@ -7,14 +7,14 @@ import importlib.metadata
 import json
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from chatcodec import frames, ndjson, sse
 from chatcodec._stats.summary import Summary
 
-from .commands import BAD, DELTAS, GOOD, REASON, RESPONSES, call, counted, found, summed_up, untimed, written
+from .commands import BAD, DELTAS, GOOD, REASON, RESPONSES, call, counted, found, summed_up, written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,17 +83,6 @@ def test_check_says_the_same_to_machines(capfd: Capture, mixed: Path) -> None:
     assert second["line"] == 5
 
 
-def test_check_has_nothing_to_say_about_good_files(capfd: Capture) -> None:
-    assert call(capfd, "check", RESPONSES, DELTAS) == (0, "", "")
-
-
-def test_a_file_without_records_has_nothing_bad(capfd: Capture, tmp_path: Path) -> None:
-    empty = written(tmp_path / "empty.ndjson")
-    assert call(capfd, "check", empty) == (0, "", "")
-    assert call(capfd, "convert", empty, tmp_path / "empty.msgpack") == (0, "", "")
-    assert (tmp_path / "empty.msgpack").read_bytes() == b""
-
-
 @pytest.mark.parametrize("ending", ["ndjson", "msgpack", "sse"])
 def test_errors_that_a_provider_reported_are_counted_apart_and_kept(
     capfd: Capture, tmp_path: Path, ending: str
@@ -157,13 +146,18 @@ ROTATED = ["a.ndjson.7", "a.jsonl.12.gz", "a.msgpack.gz.3"]
 CAPITALS = ["a.NDJSON", "a.Sse.zst", "A.MSGPACK.GZ"]
 
 
+def untimed(lines: bytes) -> list[Any]:
+    """Return the records of `lines` without their times, whose text transcoding may change."""
+    return [{**json.loads(line), "timestamp": None} for line in lines.decode().split("\n") if line]
+
+
 @pytest.mark.parametrize("name", NAMES + ROTATED + CAPITALS)
 def test_convert_goes_by_the_names_and_loses_nothing(capfd: Capture, tmp_path: Path, name: str) -> None:
     there, back = tmp_path / name, tmp_path / "back.ndjson"
     assert call(capfd, "convert", RESPONSES, there) == (0, "", "")
     assert call(capfd, "check", there) == (0, "", "")
     assert call(capfd, "convert", there, back) == (0, "", "")
-    assert untimed(back.read_bytes(), json.loads) == untimed(RESPONSES.read_bytes(), json.loads)
+    assert untimed(back.read_bytes()) == untimed(RESPONSES.read_bytes())
 
 
 def test_within_a_format_records_stay_as_they_came(capfd: Capture, tmp_path: Path) -> None:

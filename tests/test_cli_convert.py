@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +10,8 @@ from hypothesis import strategies as st
 
 from chatcodec import sse
 
-from .commands import BAD, GOOD, call, counted, untimed, written
+from .commands import BAD, GOOD, call, counted, written
+from .support import BOM, FRAMES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,34 +20,25 @@ pytestmark = pytest.mark.extras
 
 Capture = pytest.CaptureFixture[str]
 
-LINES = [GOOD, BAD, b"", b" \t\r", GOOD + b"\r", GOOD + GOOD, b"{", b'"\xff"', b'\xef\xbb\xbf{"cost":1}']
-FRAMES = [b"\x80", b"\x81\xa4cost\x01", b"\x81\xa4cost\xa1x", b"\xc1", b"", b"\x90"]
+LINES = [GOOD, BAD, b"", b" \t\r", GOOD + b"\r", GOOD + GOOD, b"{", b'"\xff"', BOM + b'{"cost":1}']
+MESSAGES = [b"\x80", b"\x81\xa4cost\x01", b"\x81\xa4cost\xa1x", b"\xc1", b"", b"\x90"]
 BLOCKS = b"data: {}|data:{\ndata:}|data: [DONE]|: comment|data: x|event: error|<html>|data".split(b"|")
+PIECES = {
+    "ndjson": [line + b"\n" for line in LINES],
+    "msgpack": [FRAMES.frame(message) for message in MESSAGES],
+    "sse": [block + b"\n\n" for block in BLOCKS],
+}
 
 
-def stream(ending: str) -> st.SearchStrategy[bytes]:
-    """Return streams of messages good and bad, whole and cut."""
-    if ending == "msgpack":
-        whole = st.lists(st.sampled_from(FRAMES)).map(lambda messages: b"".join(map(framed, messages)))
-    elif ending == "sse":
-        whole = st.lists(st.sampled_from(BLOCKS)).map(lambda events: b"".join(event + b"\n\n" for event in events))
-    else:
-        whole = st.lists(st.sampled_from(LINES)).map(b"\n".join)
-    return st.builds(lambda data, kept: data[:kept], whole, st.integers(0, 200))
-
-
-def framed(message: bytes) -> bytes:
-    return len(message).to_bytes(4, "big") + message
-
-
-@pytest.mark.parametrize("ending", ["ndjson", "msgpack", "sse"])
+@pytest.mark.parametrize("ending", PIECES)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_it_leaves_out_what_check_finds_and_nothing_else(
     capfd: Capture, tmp_path: Path, ending: str, data: st.DataObject
 ) -> None:
     path, target, other = (tmp_path / name for name in (f"a.{ending}", f"b.{ending}", "c.ndjson"))
-    path.write_bytes(data.draw(stream(ending)))
+    pieces = data.draw(st.lists(st.sampled_from(PIECES[ending])))
+    path.write_bytes(b"".join(pieces)[: data.draw(st.integers(0, 200))])
     status, found, _ = call(capfd, "check", path)
     for to in target, other:
         assert call(capfd, "convert", path, to) == (status, "", found)
@@ -56,12 +47,6 @@ def test_it_leaves_out_what_check_finds_and_nothing_else(
     assert counted(capfd, target)[0] == records
     assert call(capfd, "check", other) == (0, "", "")
     assert other.read_bytes().count(b"\n") == records
-
-
-def test_data_of_many_lines_becomes_one_line(capfd: Capture, tmp_path: Path) -> None:
-    path = written(tmp_path / "a.sse", b'data: {\ndata: "cost": 1}\n\ndata: [DONE]\n\n', end=b"")
-    assert call(capfd, "convert", path, tmp_path / "a.ndjson").status == 0
-    assert untimed((tmp_path / "a.ndjson").read_bytes(), json.loads) == [{"cost": 1, "timestamp": None}]
 
 
 def test_a_line_becomes_an_event_and_a_line_again(capfd: Capture, tmp_path: Path) -> None:
@@ -73,7 +58,7 @@ def test_a_line_becomes_an_event_and_a_line_again(capfd: Capture, tmp_path: Path
 
 
 BIG_NUMBERS = b'{"cost":1}\n\n{"x":%d}\n{}\n{"x":%d}\n' % (2**64, 2**64)
-EXTENSIONS = b"".join(map(framed, [b"\x80", b"", b"\x81\xa1x\xd4\x05\0", b"\x80", b"\x81\xa1x\xd4\x05\0"]))
+EXTENSIONS = FRAMES.framed(b"\x80", b"", b"\x81\xa1x\xd4\x05\0", b"\x80", b"\x81\xa1x\xd4\x05\0")
 
 
 @pytest.mark.parametrize(

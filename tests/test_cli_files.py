@@ -214,6 +214,7 @@ LONG = b"x" * 2000
         ("a.ndjson", b'{"error":null,"error":"\xff"}', [(1, "upstream")]),
         ("a.ndjson", b'{"choices":[1]}\n{"choices":{}}\n', [(1, "invalid"), (2, "invalid")]),
         ("a.ndjson", b'{"choices":[{"text":"\xff"}]}\n', [(1, "malformed")]),
+        ("a.ndjson", b"", []),
         ("a.ndjson", GOOD + b"\n" + GOOD[:9], [(2, "incomplete")]),
         ("a.ndjson.gz", b"", [(1, "incomplete")]),
         ("a.msgpack", frames.encode([b"\x80", b"\x80"])[:-1], [(2, "incomplete")]),

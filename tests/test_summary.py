@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from chatcodec import ChatCompletionResponse
 from chatcodec._stats.distinct import Distinct
 from chatcodec._stats.distribution import Distribution
-from chatcodec._stats.summary import Summary, merged
+from chatcodec._stats.summary import Summary
 
 from .support import traced
 
@@ -200,12 +200,6 @@ def test_memory_does_not_grow_with_the_number_of_sessions() -> None:
     held, _ = traced(add)
     assert held < 2**21
     assert len(pickle.dumps(summary)) < 150_000
-
-
-def test_merging_adds_the_counts_of_bad_records() -> None:
-    parts = [Summary(), Summary()]
-    parts[0].bad, parts[1].bad = 2, 3
-    assert merged(map(pickled, parts)).report().bad == 5
 
 
 def test_quantiles_of_many_values_are_within_the_stated_error(many: list[ChatCompletionResponse]) -> None:
