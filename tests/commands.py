@@ -123,15 +123,8 @@ def written_long(path: Path) -> Path:
 def varied(path: Path) -> Path:
     """Write so many records of other costs, latencies and sessions to `path` that sums of them are estimates."""
     random = Random(0)
-    return written(
-        path,
-        *(
-            json.patch(
-                line,
-                cost=random.lognormvariate(-6, 2),
-                latency=random.lognormvariate(8, 2),
-                session_id=f"s-{random.getrandbits(64)}",
-            )
-            for line in DELTAS.read_bytes().splitlines() * 40
-        ),
-    )
+    lines = []
+    for line in DELTAS.read_bytes().splitlines() * 40:
+        cost, latency, session = random.lognormvariate(-6, 2), random.lognormvariate(8, 2), random.getrandbits(64)
+        lines.append(json.patch(line, cost=cost, latency=latency, session_id=f"s-{session}"))
+    return written(path, *lines)

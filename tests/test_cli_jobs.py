@@ -14,6 +14,7 @@ import pytest
 from chatcodec.cli import _jobs
 
 from .commands import BAD, DELTAS, GOOD, RESPONSES, call, counted, finished, spawn, varied, written, written_long
+from .support import BOM
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,25 +23,12 @@ pytestmark = pytest.mark.extras
 
 Capture = pytest.CaptureFixture[str]
 
-MARK = b"\xef\xbb\xbf"
-FAILED = b'{"error":{}}'
-
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> Path:
     """A file with good and bad records, long and short lines, blank ones, and marks where none belongs."""
-    odd = [
-        b"",
-        BAD,
-        b" \r",
-        GOOD + b"\r",
-        GOOD + GOOD,
-        MARK + GOOD,
-        b"{",
-        b'"\xff"',
-        b'{"x":"' + b"y" * 90,
-        b'{"error":{}}',
-    ]
+    bad = [BAD, GOOD + GOOD, BOM + GOOD, b"{", b'"\xff"', b'{"x":"' + b"y" * 90, b'{"error":{}}']
+    odd = [b"", b" \r", GOOD + b"\r", *bad]
     sample = RESPONSES.read_bytes().splitlines()
     path = written(tmp_path / "mixed.ndjson", *(line for good in sample for line in (good, *odd)))
     with path.open("ab") as file:
@@ -78,7 +66,7 @@ def test_a_line_longer_than_a_segment_is_read_once(capfd: Capture, tmp_path: Pat
 
 @pytest.mark.usefixtures("segmented")
 def test_a_byte_order_mark_is_skipped_at_the_start_of_the_file_alone(capfd: Capture, tmp_path: Path) -> None:
-    path = written(tmp_path / "marks.ndjson", *[MARK + GOOD] * 1000)
+    path = written(tmp_path / "marks.ndjson", *[BOM + GOOD] * 1000)
     for jobs in (1, 2):
         assert counted(capfd, f"--jobs={jobs}", path) == (1, 0, 999)
 
