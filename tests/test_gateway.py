@@ -243,28 +243,19 @@ async def test_no_path_leads_to_another_host(gateway: Gateway) -> None:
     assert gateway.requests[0].startswith(b"POST /%2F@127.0.0.1:1/one?version=1 ")
 
 
+@pytest.mark.parametrize("cut", [True, False], ids=["cut", "ended early"])
 @kinds
-async def test_a_stream_that_is_cut_at_any_byte_never_passes_as_complete(gateway: Gateway, kind: str) -> None:
-    body = BODIES[kind]
-    for size in range(1, len(body) + 1):
-        messages = outcome(kind, body[:size]).messages
-        answer = await gateway.answer(kind, streamed(kind, body[:size]))
-        assert not answer.complete
-        assert answer.passed_on == Outcome(messages, complete=False)
-        assert gateway.billed == bills(messages)
-
-
-@kinds
-async def test_a_stream_that_ends_early_at_any_byte_is_complete_only_if_its_framing_says_so(
-    gateway: Gateway, kind: str
+async def test_a_stream_that_stops_at_any_byte_is_complete_only_if_http_and_its_framing_say_so(
+    gateway: Gateway, kind: str, cut: bool
 ) -> None:
     body = BODIES[kind]
-    for size in range(1, len(body)):
-        wanted = outcome(kind, body[:size])
-        answer = await gateway.answer(kind, streamed(kind, body[:size], b""))
+    for size in range(1, len(body) + cut):
+        messages, complete = outcome(kind, body[:size])
+        wanted = Outcome(messages, complete=complete and not cut)
+        answer = await gateway.answer(kind, streamed(kind, body[:size], *[b""] * (not cut)))
         assert answer.passed_on == wanted
         assert answer.complete == wanted.complete
-        assert gateway.billed == bills(wanted.messages)
+        assert gateway.billed == bills(messages)
 
 
 @kinds
