@@ -512,25 +512,22 @@ def test_objects_are_read_as_they_are_when_asked_for(s3: Server) -> None:
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, dict[str, Any]]:
     """A pattern of two files, the second of which has a bad record, and what fsspec needs to reach them."""
     files = {"a.ndjson": GOOD + b"\n", "b.ndjson": (GOOD + b"\n") * 7 + BAD + b"\n" + GOOD}
-    for name, data in files.items():
-        tmp_path.joinpath(name).write_bytes(data)
-    if request.param == "disk":
-        return str(tmp_path / "*.ndjson"), {}
-    if request.param == "cache":
-        return f"simplecache::file://{tmp_path}/*.ndjson", {}
-    if request.param == "memory":
-        fsspec.filesystem("memory").pipe({f"/logs/{name}": data for name, data in files.items()})
-        return "memory://logs/*.ndjson", {}
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        for name, data in files.items():
+            archive.write(written(tmp_path / name, data, end=b""), name)
+    fsspec.filesystem("memory").pipe({f"/logs/{name}": data for name, data in files.items()})
     if request.param == "s3":
         options = request.getfixturevalue("s3").options
         fsspec.filesystem("s3", **options).pipe({f"logs/two/{name}": data for name, data in files.items()})
         return "s3://logs/two/*.ndjson", options
-    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    if request.param == "zip":
-        return "zip://*.ndjson", {"fo": str(tmp_path / "archive.zip")}
-    return f"zip://*.ndjson::file://{tmp_path}/archive.zip", {}
+    stores: dict[str, tuple[str, dict[str, Any]]] = {
+        "disk": (f"{tmp_path}/*.ndjson", {}),
+        "cache": (f"simplecache::file://{tmp_path}/*.ndjson", {}),
+        "memory": ("memory://logs/*.ndjson", {}),
+        "zip": ("zip://*.ndjson", {"fo": f"{tmp_path}/archive.zip"}),
+        "zip in a chain": (f"zip://*.ndjson::file://{tmp_path}/archive.zip", {}),
+    }
+    return stores[request.param]
 
 
 @pytest.mark.parametrize("blocksize", [30, "64 MiB", None])
