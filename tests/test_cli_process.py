@@ -14,6 +14,7 @@ from subprocess import PIPE
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from chatcodec import frames
@@ -59,6 +60,8 @@ def test_bad_records_of_a_live_pipe_are_reported_at_once_up_to_its_end(blocking:
         for line in range(1, 50):
             os.write(writer, BAD + b"\n")
             assert process.stdout.readline().decode() == f"-:{line}: {REASON}\n"
+            while psutil.Process(process.pid).status() == psutil.STATUS_RUNNING:
+                pass  # until it waits, so that it finds the pipe empty
         os.close(writer)
         assert process.wait(30) == 1
 
