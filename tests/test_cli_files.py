@@ -268,6 +268,21 @@ def test_what_is_wrong_with_a_compressed_file_comes_with_what_to_try(
     assert call(capfd, "check", path) == (2, "", f"chatcodec: {path}: {reason}\n")
 
 
+@pytest.mark.parametrize("ending", ["gz", "zst"])
+def test_no_bit_of_a_compressed_destination_can_change_a_record_unseen(
+    capfd: Capture, tmp_path: Path, ending: str
+) -> None:
+    plain, packed = tmp_path / "again.ndjson", tmp_path / f"a.ndjson.{ending}"
+    lines = b"".join(b'{"cost":%d}\n' % (number * 7919 % 1000) for number in range(50))
+    call(capfd, "convert", written(tmp_path / "a.ndjson", lines, end=b""), packed)
+    whole = packed.read_bytes()
+    for place in range(0, len(whole) * 8, 5):
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        packed.write_bytes(damaged)
+        assert call(capfd, "convert", packed, plain).status or plain.read_bytes() == lines
+
+
 def test_memory_is_bounded_whatever_the_ratio_of_the_compression(tmp_path: Path) -> None:
     line = b'{"x":"%b"}\n' % (b"x" * 2**20)
     short, long = tmp_path / "short.ndjson.zst", tmp_path / "long.ndjson.zst"

@@ -80,7 +80,9 @@ def _gzip_writer(raw: BinaryIO) -> gzip.GzipFile:
 
 
 def _zstandard_writer(raw: BinaryIO) -> Any:
-    return _zstandard().ZstdFile(raw, "wb")
+    zstd = _zstandard()
+    # With the checksum that gzip always has: of a log that is damaged without it, most lines still parse.
+    return zstd.ZstdFile(raw, "wb", options={zstd.CompressionParameter.checksum_flag: 1})
 
 
 COMPRESSIONS = {
