@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from rich import progress
@@ -178,20 +178,40 @@ class _Terminal:
             self._stream.flush()
 
 
+class _AboveBar:
+    """A stream to the terminal that has the bar: what is written goes above it, in lines of any length."""
+
+    def __init__(self, stream: TextIO, console: Console) -> None:
+        self._stream = stream
+        self._console = console
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> None:
+        """Write `text`, which ends in a newline."""
+        self._console.print(text, end="", soft_wrap=True, markup=False, highlight=False, emoji=False)
+
+
 @contextmanager
 def progress_bar(meter: Meter, total: int | None) -> Generator[None]:
     """Show how many of `total` bytes `meter` has counted, on standard error if that is a terminal."""
+    console = Console(file=cast("TextIO", _Terminal(sys.stderr)))
+    if not sys.stderr.isatty() or not console.width:  # COLUMNS=0
+        yield
+        return
     bar = _Bar(
         progress.BarColumn(),
         progress.DownloadColumn(),
         _RecordsColumn(meter),
         progress.TimeRemainingColumn(),
-        console=Console(file=cast("TextIO", _Terminal(sys.stderr))),
-        # What is printed on the same terminal goes above the bar.
-        redirect_stdout=sys.stdout.isatty(),
-        disable=not sys.stderr.isatty(),
+        console=console,
+        redirect_stdout=False,  # rich would wrap the lines
+        redirect_stderr=False,
     )
     bar.meter = meter
-    with bar:
+    with bar, redirect_stderr(cast("TextIO", _AboveBar(sys.stderr, console))), ExitStack() as stack:
+        if sys.stdout.isatty():
+            stack.enter_context(redirect_stdout(cast("TextIO", _AboveBar(sys.stdout, console))))
         bar.add_task("", total=total)
         yield
