@@ -20,7 +20,20 @@ import pytest
 from chatcodec import frames
 from chatcodec.cli import main
 
-from .commands import BAD, DELTAS, GOOD, REASON, RESPONSES, Outcome, finished, peak_memory, spawn, written, written_long
+from .commands import (
+    BAD,
+    COMMAND,
+    DELTAS,
+    GOOD,
+    REASON,
+    RESPONSES,
+    Outcome,
+    finished,
+    peak_memory,
+    spawn,
+    written,
+    written_long,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +57,37 @@ def test_a_redirected_file_is_read_from_where_it_is_and_left_at_its_end(tmp_path
         file.seek(len(BAD) + 1)
         assert finished(spawn("check", "--from=ndjson", "-", stdin=file, stdout=PIPE)).out == f"-:2: {REASON}\n"
         assert file.read() == b""
+
+
+def test_standard_output_may_be_named_and_is_appended_to_where_the_shell_says_so(tmp_path: Path) -> None:
+    path, log = written(tmp_path / "a.ndjson", GOOD), written(tmp_path / "log.ndjson", GOOD)
+    process = spawn("convert", path, "/dev/stdout", "--to=ndjson", redirected=f">>{log}")
+    assert finished(process).status == 0
+    assert log.read_bytes() == (GOOD + b"\n") * 2
+
+
+def test_a_record_beyond_the_memory_is_an_error_of_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "long.ndjson"
+    with path.open("wb") as file:
+        file.truncate(2**31)
+    process = subprocess.Popen(
+        [
+            "sh",
+            "-c",
+            'ulimit -v 600000; exec "$@"',
+            "sh",
+            *COMMAND,
+            "check",
+            path,
+            "--jobs=1",
+            f"--max-record-bytes={2**40}",
+        ],
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    status, out, err = finished(process)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "--max-record-bytes" in err
 
 
 def test_files_without_a_size_are_read_to_their_end() -> None:
@@ -273,10 +317,15 @@ def test_of_a_pipe_the_size_is_not_known(terminal: tuple[int, int]) -> None:
     assert "2 records, " in shown
 
 
-def test_what_is_printed_on_the_same_terminal_has_a_line_of_its_own(terminal: tuple[int, int], tmp_path: Path) -> None:
+@pytest.mark.parametrize("columns", ["400", "20", "0"])
+def test_what_is_printed_on_the_same_terminal_has_a_line_of_its_own(
+    terminal: tuple[int, int], tmp_path: Path, columns: str
+) -> None:
     path = written(tmp_path / "a.ndjson", GOOD, BAD)
-    process = spawn("check", path, stdout=terminal[1], stderr=terminal[1], env=TERMINAL)
-    assert f"\x1b[2K{path}:2: {REASON}" in seen(process, terminal)  # after the erased bar
+    env = {**TERMINAL, "COLUMNS": columns}
+    process = spawn("check", path, stdout=terminal[1], stderr=terminal[1], env=env)
+    after = "\x1b[2K" if columns == "400" else ""  # the erased bar
+    assert f"{after}{path}:2: {REASON}\r\n" in seen(process, terminal)
     assert process.returncode == 1
 
 

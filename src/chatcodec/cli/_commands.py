@@ -75,6 +75,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         message = error.format_message() if isinstance(error, click.ClickException) else str(error)
         _complain(f"chatcodec: {' '.join(message.splitlines())}")
         return 2
+    except MemoryError:
+        _complain("chatcodec: a record needs more memory than there is; use a smaller --max-record-bytes")
+        return 2
 
 
 @contextmanager
@@ -193,6 +196,8 @@ def convert(
     Fields that the record does not know are kept. Bad records are left out and reported on standard error, and the
     status is 1. DST is replaced when all has been written.
     """
+    if target_name == "/dev/stdout":
+        target_name = "-"  # opened by its name, a log that output is appended to would be replaced
     file, to = file_named(source_name, source, "--from"), file_named(target_name, target, "--to")
     work = partial(_records.convert, max_record_bytes=max_record_bytes, target=to.format)
     kinds: set[str] = set()

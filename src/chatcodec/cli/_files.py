@@ -279,6 +279,8 @@ def _set_access(part: str, status: os.stat_result | None, mode: int) -> None:
         os.umask(umask)
         os.chmod(part, mode & 0o777 & ~umask)  # noqa: PTH101
         return
-    with suppress(PermissionError):
-        os.chown(part, status.st_uid, status.st_gid)
-    os.chmod(part, stat.S_IMODE(status.st_mode))  # noqa: PTH101
+    for owner, group in ((-1, status.st_gid), (status.st_uid, -1)):
+        with suppress(PermissionError):
+            os.chown(part, owner, group)
+    others = stat.S_IRWXG if os.stat(part).st_gid != status.st_gid else 0  # noqa: PTH116  # of another group
+    os.chmod(part, stat.S_IMODE(status.st_mode) & ~others)  # noqa: PTH101
