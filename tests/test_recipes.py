@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import httpx_sse
+import nats
 import pytest
 from litestar.testing import TestClient
 from redis.asyncio import Redis
@@ -100,7 +101,9 @@ async def test_events_become_lines_and_lines_frames_with_their_unknown_fields() 
     lines = [chunk async for chunk in reframing.events_to_lines(cut(events, 1000))]
     assert lines == [b'{"cost":1.50,"region":"eu"}\n{"cost":2}\n']
     messages = [msgpack.stamp(b"\x80", cost=1.5, extra={"region": "eu"})[1], b"\x81\xa4cost\x02"]
-    assert [chunk async for chunk in reframing.lines_to_frames(cut(lines[0], 1000))] == [frames.encode(messages)]
+    bad = b'x\n{"cost":"free"}\n{"x":18446744073709551616}\n'
+    for chunks in (lines[0], lines[0] + bad, bad + lines[0]):
+        assert [chunk async for chunk in reframing.lines_to_frames(cut(chunks, 1000))] == [frames.encode(messages)]
 
 
 async def test_events_become_lines_and_frames_at_once() -> None:
@@ -139,7 +142,8 @@ def test_a_shape_of_ones_own_is_read_with_its_error_and_its_usage() -> None:
 
 
 def test_a_log_that_rotates_is_read_whole_from_its_oldest_part_on(tmp_path: Path) -> None:
-    path = tmp_path / "responses.ndjson"
+    path = tmp_path / "responses[1].ndjson"
+    tmp_path.joinpath("responses[1].ndjson.bak").write_bytes(b'{"cost":1}')
     handler = rotating_log.ResponseLog(path, max_bytes=2000, backups=20)
     log = logging.getLogger("responses")
     log.setLevel(logging.INFO)
@@ -218,7 +222,11 @@ def nats_server(folder: Path) -> Iterator[str]:
 async def test_records_pass_through_a_broker(tmp_path: Path) -> None:
     with nats_server(tmp_path) as url:
         await broker.publish(url, COSTS)
-        assert await broker.cost(url, len(COSTS)) == 15.0
+        client = await nats.connect(url)
+        await client.jetstream().publish("responses", b"\xc1")
+        await client.close()
+        await broker.publish(url, COSTS[:1])
+        assert await broker.cost(url, len(COSTS) + 2) == 16.0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no Valkey server for Windows")
@@ -230,7 +238,12 @@ async def test_records_pass_through_a_redis_stream_to_a_group(tmp_path: Path) ->
             await redis_streams.publish(client, COSTS[:2])
             await client.xadd(redis_streams.STREAM, {"response": b"\xc1"})
             await redis_streams.publish(client, COSTS[2:])
-            assert [cost async for cost in redis_streams.costs(client, "consumer-1")] == [1.0, 2.0, 0.0, 3.0, 4.0, 5.0]
+            await client.xadd(redis_streams.STREAM, {"other": b""})
+            async for cost in redis_streams.costs(client, "consumer-1"):
+                assert cost == 1.0
+                break  # and acknowledge none of those that it was given
+            costs = [cost async for cost in redis_streams.costs(client, "consumer-1")]
+            assert costs == [1.0, 2.0, 0.0, 3.0, 4.0, 5.0, 0.0]
             assert (await client.xpending(redis_streams.STREAM, redis_streams.GROUP))["pending"] == 0
             assert [cost async for cost in redis_streams.costs(client, "consumer-2")] == []
 

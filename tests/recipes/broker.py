@@ -1,10 +1,11 @@
 """MessagePack through a broker: NATS JetStream."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 import nats
 
-from chatcodec import ChatCompletionResponse, media_types, msgpack
+from chatcodec import ChatCompletionResponse, DecodeError, media_types, msgpack
 
 
 async def publish(url: str, records: Iterable[ChatCompletionResponse]) -> None:
@@ -18,12 +19,13 @@ async def publish(url: str, records: Iterable[ChatCompletionResponse]) -> None:
 
 
 async def cost(url: str, count: int) -> float:
-    """Return what the next `count` responses cost, and acknowledge them."""
+    """Return what the next `count` responses cost, and acknowledge them; bad ones too, or they would come again."""
     client = await nats.connect(url)
     subscription = await client.jetstream().pull_subscribe("responses", durable="billing")
     total = 0.0
     for message in await subscription.fetch(count):
-        total += msgpack.peek(message.data).cost or 0.0
+        with suppress(DecodeError):
+            total += msgpack.peek(message.data).cost or 0.0
         await message.ack()
     await client.close()
     return total

@@ -18,11 +18,16 @@ async def publish(client: Redis, records: Iterable[ChatCompletionResponse]) -> N
 
 async def costs(client: Redis, consumer: str) -> AsyncIterator[float]:
     """Yield what each response costs, and acknowledge it; a bad one too, or it would be delivered again for ever."""
-    while streams := await client.xreadgroup(GROUP, consumer, {STREAM: ">"}, count=100, block=1):
-        entries: Any = streams[0][1]  # type: ignore[index]  # redis-py types no answer exactly
-        for entry, fields in entries:
-            try:
-                yield msgpack.peek(fields[b"response"]).cost or 0.0
-            except DecodeError:
-                yield 0.0
-            await client.xack(STREAM, GROUP, entry)
+    for since in ("0", ">"):  # what this consumer did not acknowledge before it was restarted, and what is new
+        while entries := await _entries(client, consumer, since):
+            for entry, fields in entries:
+                try:
+                    yield msgpack.peek(fields.get(b"response", b"")).cost or 0.0
+                except DecodeError:
+                    yield 0.0
+                await client.xack(STREAM, GROUP, entry)
+
+
+async def _entries(client: Redis, consumer: str, since: str) -> Any:
+    streams: Any = await client.xreadgroup(GROUP, consumer, {STREAM: since}, count=100, block=1)
+    return streams[0][1] if streams else []

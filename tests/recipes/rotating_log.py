@@ -1,6 +1,7 @@
 """Keep responses in a log of lines that rotates, and read it again."""
 
 import logging.handlers
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ class ResponseLog(logging.handlers.RotatingFileHandler):
 
 def read_log(path: Path) -> Iterator[ChatCompletionResponse | RecordError]:
     """Yield the records of `path` and of what was rotated away, the oldest first, and the errors between them."""
-    for part in sorted(path.parent.glob(path.name + "*"), key=age, reverse=True):
+    parts = [part for part in path.parent.iterdir() if re.fullmatch(rf"{re.escape(path.name)}(\.\d+)?", part.name)]
+    for part in sorted(parts, key=age, reverse=True):
         with part.open("rb") as file:
             records = ndjson.iter_decode(file)
             while True:
