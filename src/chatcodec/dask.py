@@ -225,7 +225,8 @@ def _fields(type: type[Any]) -> tuple[str, ...]:
 def _decoded(
     part: _Part, type: type[Any], fields: tuple[str, ...], on_error: Callable[[RecordError], object]
 ) -> list[Any]:
-    if _fields(type) != fields:  # cloudpickle makes it anew, with the fields of its base alone
+    # Sent to another process, a type of a script is made anew, with the fields of its base alone.
+    if _fields(type) != fields:  # pragma: no cover  # tested there
         message = f"{type.__name__} came to this process without its fields: define it in a module that can be imported"
         raise TypeError(message)
     try:
