@@ -21,7 +21,6 @@ import dask
 import dask.bag as dask_bag
 from dask.sizeof import sizeof
 from fsspec.compression import compr  # type: ignore[import-untyped]
-from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]
 from msgspec import Raw, Struct
 
 from . import ndjson
@@ -144,7 +143,7 @@ class _Part(Struct, frozen=True):
                 raise self._located(cut, origin)
 
     def _opened(self) -> Any:
-        if isinstance(self.fs, MemoryFileSystem):
+        if self.fs.protocol == "memory":
             return BytesIO(self.fs.cat_file(self.path))  # all threads that open one share its position
         return self.fs.open(self.path, "rb", block_size=None if self.stop is None else _CHUNK_BYTES)
 
