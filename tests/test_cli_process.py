@@ -74,7 +74,7 @@ def test_a_record_beyond_the_memory_is_an_error_of_one_line(tmp_path: Path) -> N
         [
             "sh",
             "-c",
-            'ulimit -v 600000; exec "$@"',
+            'ulimit -v 400000; exec "$@"',
             "sh",
             *COMMAND,
             "check",
