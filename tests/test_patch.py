@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 from decimal import Decimal
-from enum import IntEnum
+from enum import Enum, IntEnum
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
@@ -202,6 +202,7 @@ def test_a_value_of_the_wrong_type_is_a_type_error_that_names_the_field(
 
 Name = type("Name", (str,), {})  # as some libraries have them
 Price = IntEnum("Price", {"LOW": 3})
+Session = Enum("Session", {"FIRST": "s-1"}, type=str)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +212,7 @@ Price = IntEnum("Price", {"LOW": 3})
         ("cost", 3, 3),
         ("cost", Price.LOW, 3),
         ("session_id", Name("s-1"), "s-1"),
+        ("session_id", Session.FIRST, "s-1"),
         ("choices", [MappingProxyType({"index": 0})], [{"index": 0}]),
         ("choices", ({"index": 0},), [{"index": 0}]),
     ],

@@ -250,8 +250,8 @@ def _checked(name: str, value: Any) -> Any:
     else:
         if value.__class__ is int:
             return value  # written as it is, and read as a float
-        # A subclass of str is left as it is, and is nothing that msgspec writes.
-        return str(converted) if isinstance(converted, str) else converted
+        # A subclass of str is left as it is, is nothing that msgspec writes, and may have a __str__ of its own.
+        return str.__str__(converted) if isinstance(converted, str) else converted
     message = f"{name}: {reason}"
     raise TypeError(message)
 
