@@ -143,9 +143,9 @@ class _Part(Struct, frozen=True):
                 raise self._located(cut, origin)
 
     def _opened(self) -> Any:
-        if self.fs.protocol == "memory":
-            return BytesIO(self.fs.cat_file(self.path))  # all threads that open one share its position
-        return self.fs.open(self.path, "rb", block_size=None if self.stop is None else _CHUNK_BYTES)
+        file = self.fs.open(self.path, "rb", block_size=None if self.stop is None else _CHUNK_BYTES)
+        # All that open a file in memory share it, and its position. Its bytes are not copied here.
+        return BytesIO(file.getvalue()) if self.fs.protocol == "memory" else file
 
     def _located(self, error: RecordError, origin: int, reason: str | None = None) -> RecordError:
         """Return `error` with its place in the file, where the decoder's stream began at `origin`."""
