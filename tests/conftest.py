@@ -26,7 +26,7 @@ if sys.platform != "win32":
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-# A test that takes one of these runs with each. Hypothesis has no fixtures of the scope of functions.
+# A test that takes one of these runs with each. Hypothesis rejects fixtures that are made anew for each test.
 
 
 @pytest.fixture(scope="module", params=FRAMINGS, ids=lambda framing: framing.stream.__name__[10:])

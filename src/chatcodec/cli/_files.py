@@ -282,5 +282,6 @@ def _set_access(part: str, status: os.stat_result | None, mode: int) -> None:
     for owner, group in ((-1, status.st_gid), (status.st_uid, -1)):
         with suppress(PermissionError):
             os.chown(part, owner, group)
-    others = stat.S_IRWXG if os.stat(part).st_gid != status.st_gid else 0  # noqa: PTH116  # of another group
-    os.chmod(part, stat.S_IMODE(status.st_mode) & ~others)  # noqa: PTH101
+    # Another group gets none of the rights that were given to this one.
+    withheld = stat.S_IRWXG if os.stat(part).st_gid != status.st_gid else 0  # noqa: PTH116
+    os.chmod(part, stat.S_IMODE(status.st_mode) & ~withheld)  # noqa: PTH101

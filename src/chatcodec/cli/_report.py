@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from rich import progress
@@ -159,7 +159,7 @@ class _Bar(progress.Progress):
 
 
 class _Terminal:
-    """Standard error, for the bar alone: the work goes on if the terminal is closed meanwhile."""
+    """A stream to a terminal: the work goes on if that is closed meanwhile."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -178,15 +178,12 @@ class _Terminal:
             self._stream.flush()
 
 
-class _AboveBar:
+class _AboveBar(_Terminal):
     """A stream to the terminal that has the bar: what is written goes above it, in lines of any length."""
 
     def __init__(self, stream: TextIO, console: Console) -> None:
-        self._stream = stream
+        super().__init__(stream)
         self._console = console
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
 
     def write(self, text: str) -> None:
         """Write `text`, which ends in a newline."""
@@ -210,8 +207,8 @@ def progress_bar(meter: Meter, total: int | None) -> Generator[None]:
         redirect_stderr=False,
     )
     bar.meter = meter
-    with bar, redirect_stderr(cast("TextIO", _AboveBar(sys.stderr, console))), ExitStack() as stack:
-        if sys.stdout.isatty():
-            stack.enter_context(redirect_stdout(cast("TextIO", _AboveBar(sys.stdout, console))))
+    output: Any = _AboveBar(sys.stdout, console) if sys.stdout.isatty() else sys.stdout
+    errors: Any = _AboveBar(sys.stderr, console)
+    with bar, redirect_stdout(output), redirect_stderr(errors):
         bar.add_task("", total=total)
         yield
