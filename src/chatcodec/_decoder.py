@@ -14,7 +14,7 @@ from ._errors import DATA_BYTES, RecordError, StreamError, contiguous, detached,
 from ._record import ChatCompletionResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from typing_extensions import Buffer, TypeVar, Unpack
 
@@ -33,10 +33,11 @@ else:
 # connections that each buffer one still fit a gateway.
 MAX_RECORD_BYTES = 16 * 1024 * 1024
 
-# How many bytes the fast path takes at a time: at most, and after a record that it stopped at. What it had split
-# after that one is split again, and such records come together.
+# How many bytes the fast path takes at a time: at most, after a record that it stopped at, and, where such records
+# follow each other, at least. What it had split after that one is split again.
 _RUN_BYTES = 64 * 1024
 _RUN_BYTES_AFTER_STOP = 1024
+_FEWEST_RUN_BYTES = 16
 
 # Up to here it costs less to copy an unfinished record for each chunk than to let it grow in place.
 _SHORT = 4096
@@ -72,8 +73,6 @@ class StreamDecoder(Generic[T]):
         self._on_error = on_error
         # bytes() returns exact bytes as they are, without a copy.
         self._decode: Callable[[bytes], Any] = bytes if type is bytes else self._format.Decoder(type).decode
-        if hasattr(type, "__post_init__"):
-            self._decode = _never_stopping(self._decode)
         self._reset()
 
     def _reset(self) -> None:
@@ -182,12 +181,17 @@ class StreamDecoder(Generic[T]):
         self._run_bytes = min(2 * self._run_bytes, self._most_run_bytes)
         return True
 
-    def _stop(self, records: int, pos: int, interrupt: BaseException | None) -> None:
-        """Stop the fast path at the record at `pos`, which so many come before. Raises the `interrupt`, as `_pass`."""
-        self._pass(records, pos, sys.maxsize, interrupt)
-        self._run_bytes = min(_RUN_BYTES_AFTER_STOP, self._most_run_bytes)
+    def _stop(self, records: int, pos: int, failure: BaseException | None, *, tried: bool) -> BaseException | None:
+        """Stop the fast path at the record at `pos`, which so many come before; return why decoding it failed.
 
-    def _decode_all(self, messages: Iterable[Any]) -> tuple[int, BaseException | None]:
+        Where it was not `tried`, the failure of `_decode_all` is none of the record's, and is raised.
+        """
+        most = _RUN_BYTES_AFTER_STOP if pos > self._pos else max(self._run_bytes // 4, _FEWEST_RUN_BYTES)
+        self._run_bytes = min(most, self._most_run_bytes)
+        self._pass(records, pos, sys.maxsize, None if tried else failure)
+        return StopIteration() if tried and failure is None else failure  # that one passed for the end of the messages
+
+    def _decode_all(self, messages: list[Any]) -> tuple[int, BaseException | None]:
         """Decode messages up to the first that fails; return how many were decoded, and what that one raised.
 
         If all were decoded, an error is none of theirs: it is what the handler of a signal raised, such as
@@ -259,19 +263,6 @@ class StreamDecoder(Generic[T]):
 
         # Decide about the record at `start`, in which the stream ended.
         def _end_record(self, start: int) -> None: ...
-
-
-def _never_stopping(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """Return `decode`, whose StopIteration would pass for the end of the records (PEP 479 has it so in generators)."""
-
-    def decoded(message: bytes) -> Any:
-        try:
-            return decode(message)
-        except StopIteration as error:
-            text = "the type's __post_init__ raised StopIteration"
-            raise RuntimeError(text) from error
-
-    return decoded
 
 
 def next_index(decoder: StreamDecoder[Any]) -> int:

@@ -177,6 +177,9 @@ def rejection(failure: BaseException, message: Buffer) -> tuple[Kind, Exception]
 
     Raises `failure` itself where the message is not to blame.
     """
+    if isinstance(failure, StopIteration):  # it would end an iterator as if all were well (PEP 479)
+        text = "the type's __post_init__ or a default factory raised StopIteration"
+        failure = RuntimeError(text).with_traceback(failure.__traceback__)
     cause = decode_error(failure, message)
     # What converts messages as it decodes them may find one that the other format cannot hold.
     if not isinstance(cause, (DecodeError, EncodeError)):

@@ -107,9 +107,8 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
             del messages[messages.index(b"") :]  # an empty frame is no record
         count, failure = self._decode_all(messages)
         if count < size:
-            interrupt = failure if count == len(messages) else None
-            self._stop(count, start + 4 * count + sum(map(len, messages[:count])), interrupt)
-            return self._take_frame(failure)
+            pos = start + 4 * count + sum(map(len, messages[:count]))
+            return self._take_frame(self._stop(count, pos, failure, tried=count < len(messages)))
         is_long = end - begin > self._limit  # and is reported from its header
         self._wanted = 4 if is_long else 4 + end - begin
         more = self._pass(count, start + begin - 4, stop, failure)

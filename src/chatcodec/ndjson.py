@@ -88,11 +88,11 @@ class StreamDecoder(_text.TextDecoder[T]):
             visible = buffer.find(b"\r", start, end) < 0 and min(lines) >= _VISIBLE
             self._records += lines if visible else _visible(lines)  # type: ignore[arg-type]
             return self._pass(len(lines), end, stop)
-        count, failure = self._decode_all(file)
-        if failure is None or count == buffer.count(b"\n", start, end):
+        lines = [*file]
+        count, failure = self._decode_all(lines)
+        if count == len(lines):
             return self._pass(count, end, stop, failure)
-        self._stop(count, max(start, buffer.rfind(b"\n", start, start + file.tell() - 1) + 1), None)
-        return self._take_line(failure)
+        return self._take_line(self._stop(count, end - sum(map(len, lines[count:])), failure, tried=True))
 
     def _take_line(self, failure: BaseException | None = None) -> bool:
         """Decode, report or skip the line at `_pos`; return False if it is incomplete."""

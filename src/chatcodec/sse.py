@@ -129,11 +129,10 @@ class StreamDecoder(_text.TextDecoder[T]):
         if whole and count == len(messages):
             self._move(end)
             return self._pass(count + len(idle), end, stop, failure)
-        interrupt = failure if count == len(records) else None
+        tried = count < len(records)
         for number in idle:
             count += number <= count
-        self._stop(count, start + size_of(run, count), interrupt)
-        return self._take_event(failure)
+        return self._take_event(self._stop(count, start + size_of(run, count), failure, tried=tried))
 
     def _take_event(self, failure: BaseException | None = None) -> bool:
         """Decode, report or skip the event at `_pos`, or a blank line there; return False if it is incomplete."""
