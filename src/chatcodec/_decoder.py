@@ -150,7 +150,10 @@ class StreamDecoder(Generic[T]):
         if first is None:
             return records
         first.records = records
-        raise first
+        try:
+            raise first
+        finally:
+            del first
 
     def _take_records(self) -> list[T]:
         """Return the records that no call has returned yet."""
@@ -231,9 +234,12 @@ class StreamDecoder(Generic[T]):
         shown = data[: min(DATA_BYTES, self._limit)]
         error = error_type(kind, self._unit, self._index, self._offset + start, reason, shown)
         error.__cause__ = cause
-        if error_type is StreamError or self._on_error is None:
-            raise error
-        self._on_error(error)
+        try:
+            if error_type is StreamError or self._on_error is None:
+                raise error
+            self._on_error(error)
+        finally:
+            del error
 
     def _report_long(self, reason: str, data: bytes) -> None:
         """Report the record at `_pos` as too long, and go past what is here of it."""

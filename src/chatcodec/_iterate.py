@@ -127,7 +127,10 @@ class _Feeder(Generic[T]):
         """Return what the next piece completed, or ``None`` where a chunk is needed for it."""
         if self._error is not None:
             error, self._error = self._error, None
-            raise error
+            try:
+                raise error
+            finally:
+                del error
         piece = b"" if self._due else self._chunk[self._pos : self._pos + PIECE_BYTES]
         if not (piece or self._due):
             return None
@@ -190,7 +193,10 @@ class _Unbroken(Generic[T]):
 
 def _raising(error: BaseException) -> Iterator[Any]:
     """Return an iterator that raises `error` once."""
-    raise error
+    try:
+        raise error
+    finally:
+        del error
     yield
 
 

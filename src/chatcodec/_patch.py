@@ -175,10 +175,7 @@ class Format:
                 changed.append(message)
                 continue
             # Outside the except clause, so that what it caught is not the context of what is raised.
-            bad = _record_error(failure, number, buf)
-            if on_error is None:
-                raise bad
-            on_error(bad)
+            _report(failure, number, buf, on_error)
         return envelopes, changed
 
 
@@ -267,12 +264,17 @@ def _reject_text() -> NoReturn:
     raise TypeError(text)
 
 
-def _record_error(failure: Exception, number: int, buf: Buffer) -> RecordError:
-    """Return the error for the bad message with that number; raise `failure` if the message is not to blame."""
+def _report(failure: Exception, number: int, buf: Buffer, on_error: Callable[[RecordError], object] | None) -> None:
+    """Report the bad message with that number; raise `failure` if the message is not to blame."""
     kind, cause = rejection(failure, buf)
     error = RecordError(kind, "message", number, 0, str(cause), contiguous(buf)[:DATA_BYTES])
     error.__cause__ = cause
-    return error
+    try:
+        if on_error is None:
+            raise error
+        on_error(error)
+    finally:
+        del error
 
 
 def on_one_line(messages: list[bytes]) -> list[bytes]:

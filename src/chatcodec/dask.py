@@ -256,7 +256,10 @@ def _summarised(part: _Part) -> list[Summary]:
 
 
 def _raise(error: RecordError) -> NoReturn:
-    raise error
+    try:
+        raise error
+    finally:
+        del error
 
 
 @sizeof.register(Raw)  # type: ignore[untyped-decorator, no-untyped-call]

@@ -94,7 +94,10 @@ def _raise_not_decoded(error: Exception, decode: Callable[[Buffer], object], buf
     if isinstance(error, msgspec.ValidationError) or "hashable" in str(error):
         decode(buf)
         raise msgspec.EncodeError(_NOT_HELD) from None
-    raise_decode_error(error, buf)
+    try:
+        raise_decode_error(error, buf)
+    finally:
+        del error
 
 
 def _raise_not_held(error: Exception) -> NoReturn:
@@ -102,4 +105,7 @@ def _raise_not_held(error: Exception) -> NoReturn:
     if isinstance(error, TypeError):
         # What came off the wire has an encoding in its own format, so the other one is what cannot hold it.
         raise msgspec.EncodeError(_NOT_HELD) from None
-    raise_encode_error(error)
+    try:
+        raise_encode_error(error)
+    finally:
+        del error
