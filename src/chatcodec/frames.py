@@ -87,8 +87,12 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
         buffer, start = self._buffer, self._pos
         if len(buffer) - start < self._wanted:
             return False
-        if type(buffer) is bytearray:
-            return self._take_frame()  # a long frame came in parts
+        if type(buffer) is bytearray:  # a long frame came in parts
+            if not self._take_frame():
+                return False
+            self._trim()
+            self._buffer = bytes(self._buffer)
+            return True
         stop = start + self._run_bytes
         run = buffer[start:stop]
         size = len(run)
