@@ -32,6 +32,14 @@ async def achunks(chunks: list[Any]) -> AsyncIterator[Any]:
         yield chunk
 
 
+def raising(chunks: list[Any]) -> Iterator[Any]:
+    """Yield chunks, and raise the exceptions among them."""
+    for chunk in chunks:
+        if isinstance(chunk, BaseException):
+            raise chunk
+        yield chunk
+
+
 class Reader:
     """A source with `read` alone, as a raw file: it returns these chunks, and raises the exceptions among them."""
 
@@ -42,7 +50,7 @@ class Reader:
         chunk: Any = next(self.chunks, b"")
         if isinstance(chunk, BaseException):
             raise chunk
-        assert len(chunk) <= size
+        assert chunk is None or len(chunk) <= size
         return chunk
 
 
@@ -132,6 +140,48 @@ def test_what_the_source_raises_comes_out_and_reading_can_go_on(framing: Framing
             seen.extend(iterator)
     assert list(iterator) == []
     assert flat(seen) == COSTS
+
+
+@kinds
+def test_a_generator_that_raised_never_ends_a_stream_as_if_it_were_whole(framing: Framing, kind: str) -> None:
+    """It is over then, as httpx's is after a timeout."""
+    source: Any = achunks if kind.startswith("a") else raising
+    iterator = over(framing, kind, source([framing.encoded(*COSTS), framing.end, TimeoutError()]))
+    seen: list[Any] = []
+    with pytest.raises(TimeoutError):
+        seen.extend(iterator)
+    with pytest.raises(StreamError, match=r"the source ended when it raised TimeoutError$") as caught:
+        next(iterator)
+    assert (caught.value.kind, caught.value.offset) == ("incomplete", len(framing.encoded(*COSTS) + framing.end))
+    assert flat(seen) == COSTS
+    assert list(iterator) == []
+
+
+@kinds
+def test_a_read_that_has_nothing_yet_is_no_end(framing: Framing, kind: str) -> None:
+    """What does not block returns None (`io.RawIOBase.read`)."""
+    iterator = over(framing, kind, READERS[kind]([framing.encoded(*COSTS[:2]), None, framing.encoded(*COSTS[2:])]))
+    seen: list[Any] = []
+    with pytest.raises(TypeError, match="NoneType"):
+        seen.extend(iterator)
+    seen.append(next(iterator))
+    assert flat(seen)[:3] == COSTS[:3]
+
+
+@pytest.mark.parametrize("name", ["aiter_decode", "aiter_batches"])
+@pytest.mark.anyio
+async def test_a_second_task_that_waits_for_the_same_iterator_is_an_error(framing: Framing, name: str) -> None:
+    """Records would come twice or not at all. Generators say so too."""
+    reader = asyncio.StreamReader()
+    iterator: Any = getattr(framing.stream, name)(reader)
+    waiting = asyncio.ensure_future(anext(iterator))
+    await asyncio.sleep(0)
+    with pytest.raises(RuntimeError, match="another task waits"):
+        await anext(iterator)
+    reader.feed_data(framing.encoded(COSTS[0]))
+    assert flat([await waiting]) == COSTS[:1]
+    reader.feed_data(framing.encoded(COSTS[1]))
+    assert flat([await anext(iterator)]) == COSTS[1:2]
 
 
 # Timing
@@ -261,6 +311,8 @@ def test_what_is_no_source_is_a_type_error_that_says_what_to_pass(framing: Frami
 def test_a_source_that_is_not_async_is_a_type_error_in_an_async_iterator(framing: Framing, name: str) -> None:
     with pytest.raises(TypeError, match="an async iterable of chunks, got list"):
         getattr(framing.stream, name)([b"{}\n"])
+    with pytest.raises(TypeError, match="an async iterable of chunks, got BytesIO"):
+        getattr(framing.stream, name)(io.BytesIO(b"{}\n"))
 
 
 def test_what_a_type_raises_in_the_last_event_does_not_hide_that_the_stream_was_cut() -> None:

@@ -155,6 +155,14 @@ class StreamDecoder(Generic[T]):
         finally:
             del first
 
+    def _finish_cut(self, reason: str) -> list[T]:
+        """End a stream that was cut for this `reason`, however whole it looks."""
+        index, offset = self._index + 1, self._offset + self._pos
+        records = self.finish()
+        raise StreamError(
+            kind="incomplete", unit=self._unit, index=index, offset=offset, reason=reason, records=records
+        )
+
     def _take_records(self) -> list[T]:
         """Return the records that no call has returned yet."""
         records, self._records = self._records, []

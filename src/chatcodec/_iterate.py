@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from io import TextIOBase
+from io import IOBase, TextIOBase
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypedDict, TypeVar, Union, cast
 
 from ._errors import RecordError, contiguous
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 
     from typing_extensions import Buffer
 
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         def feed(self, data: Buffer) -> list[T]: ...
         def finish(self) -> list[T]: ...
         def _take_records(self) -> list[T]: ...
+        def _finish_cut(self, reason: str) -> list[T]: ...
 
     class Options(TypedDict, total=False):
         """What `StreamDecoder` takes beside the type."""
@@ -68,7 +69,8 @@ def batches(decoder: Decoder[T], source: Source) -> Iterator[list[T]]:
     read = getattr(source, "read1", None) or getattr(source, "read", None)
     if isinstance(source, _NOT_SOURCES) or not (read or hasattr(source, "__iter__")):
         raise _not_a_source(source, "a file opened with 'rb', or an iterable of chunks")
-    return _Batches(decoder, iter(partial(read, READ_BYTES), b"") if read else iter(source))  # type: ignore[arg-type]
+    chunks = cast("Iterator[Buffer]", iter(partial(read, READ_BYTES), b"") if read else iter(source))  # type: ignore[arg-type]
+    return _Batches(decoder, chunks)
 
 
 def records(decoder: Decoder[T], source: Source) -> Iterator[T]:
@@ -79,11 +81,13 @@ def records(decoder: Decoder[T], source: Source) -> Iterator[T]:
 def abatches(decoder: Decoder[T], source: AsyncSource) -> _AsyncBatches[T]:
     """Return an async iterator over what each piece of `source` completed, never an empty list."""
     read = getattr(source, "read", None)
-    if isinstance(source, _NOT_SOURCES) or not (read or hasattr(source, "__aiter__")):
+    if isinstance(source, (*_NOT_SOURCES, IOBase)) or not (read or hasattr(source, "__aiter__")):
         raise _not_a_source(source, "an object with async read(n), or an async iterable of chunks")
     if read:
         return _AsyncBatches(decoder, partial(_read, read))
-    return _AsyncBatches(decoder, partial(anext, cast("AsyncIterable[Buffer]", source).__aiter__(), _END))
+    chunks = cast("AsyncIterable[Buffer]", source).__aiter__()
+    close = cast("AsyncGenerator[Buffer]", chunks).aclose if hasattr(chunks, "ag_frame") else None
+    return _AsyncBatches(decoder, partial(anext, chunks, _END), close)
 
 
 def arecords(decoder: Decoder[T], source: AsyncSource) -> AsyncIterator[T]:
@@ -99,14 +103,17 @@ def _not_a_source(source: object, expected: str) -> TypeError:
 
 async def _read(read: Callable[[int], Awaitable[bytes]]) -> bytes:
     """Return what `read` returns, or `_END` where that is empty."""
-    return await read(READ_BYTES) or _END
+    data = await read(READ_BYTES)
+    return _END if data == b"" else data
 
 
 class _Feeder(Generic[T]):
     """Feeds chunks to a decoder in pieces. The records decoded before an error are returned before it is raised."""
 
-    def __init__(self, decoder: Decoder[T]) -> None:
+    def __init__(self, decoder: Decoder[T], from_generator: bool) -> None:
         self._decoder = decoder
+        self._from_generator = from_generator
+        self._cut = ""  # why an end of the source is not that of the stream
         self._chunk = b""
         self._pos = 0
         self._ended = False
@@ -123,6 +130,11 @@ class _Feeder(Generic[T]):
             self._chunk = chunk if type(chunk) is bytes else contiguous(chunk)
             self._pos = 0
 
+    def _fail(self, error: BaseException) -> None:
+        """Note what the source raised. Where that is a generator, which is over then, its end says nothing."""
+        if self._from_generator:
+            self._cut = f"the source ended when it raised {type(error).__name__}"
+
     def _next_piece(self) -> list[T] | None:
         """Return what the next piece completed, or ``None`` where a chunk is needed for it."""
         if self._error is not None:
@@ -137,7 +149,11 @@ class _Feeder(Generic[T]):
         self._pos += len(piece)
         self._due = False
         try:
-            return self._decoder.finish() if self._ended else self._decoder.feed(piece)
+            if not self._ended:
+                return self._decoder.feed(piece)
+            if not self._cut:
+                return self._decoder.finish()
+            return self._decoder._finish_cut(self._cut)  # pyright: ignore[reportPrivateUsage]
         except BaseException as error:
             self._error = error
             if not isinstance(error, RecordError):
@@ -155,7 +171,7 @@ class _Batches(_Feeder[T]):
     """An iterator over batches."""
 
     def __init__(self, decoder: Decoder[T], chunks: Iterator[Buffer]) -> None:
-        super().__init__(decoder)
+        super().__init__(decoder, from_generator=hasattr(chunks, "gi_frame"))
         self._chunks = chunks
 
     def __iter__(self) -> Iterator[list[T]]:
@@ -166,7 +182,12 @@ class _Batches(_Feeder[T]):
             if batch is None:
                 if self._ended:
                     raise StopIteration
-                self._take(next(self._chunks, _END))
+                try:
+                    chunk = next(self._chunks, _END)
+                except BaseException as error:
+                    self._fail(error)
+                    raise
+                self._take(chunk)
         return batch
 
 
@@ -203,9 +224,16 @@ def _raising(error: BaseException) -> Iterator[Any]:
 class _AsyncBatches(_Feeder[T]):
     """An async iterator over batches."""
 
-    def __init__(self, decoder: Decoder[T], next_chunk: Callable[[], Awaitable[Buffer]]) -> None:
-        super().__init__(decoder)
+    def __init__(
+        self,
+        decoder: Decoder[T],
+        next_chunk: Callable[[], Awaitable[Buffer]],
+        close: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        super().__init__(decoder, from_generator=close is not None)
         self._next_chunk = next_chunk
+        self._close = close
+        self._waiting = False
 
     def __aiter__(self) -> AsyncIterator[list[T]]:
         return self
@@ -215,8 +243,24 @@ class _AsyncBatches(_Feeder[T]):
             if batch is None:
                 if self._ended:
                     raise StopAsyncIteration
-                self._take(await self._next_chunk())
+                if self._waiting:
+                    text = "another task waits for the next chunk of this iterator"
+                    raise RuntimeError(text)
+                self._waiting = True
+                try:
+                    chunk = await self._next_chunk()
+                except BaseException as error:
+                    self._fail(error)
+                    raise
+                finally:
+                    self._waiting = False
+                self._take(chunk)
         return batch
+
+    async def aclose(self) -> None:
+        """Close the source if it is an async generator: left to the collector, it would be closed in another task."""
+        if self._close is not None:
+            await self._close()
 
 
 class _AsyncRecords(Generic[T]):
@@ -234,3 +278,7 @@ class _AsyncRecords(Generic[T]):
             for record in self._batch:
                 return record
             self._batch = iter(await self._batches.__anext__())
+
+    async def aclose(self) -> None:
+        """Close the source as that of the batches."""
+        await self._batches.aclose()

@@ -140,7 +140,10 @@ def iter_decode(
 
     Raises:
         TypeError: `source` is neither, such as a path or a file opened as text.
-        RecordError: from the iterator, as from `StreamDecoder`. What reading raises passes through.
+        RecordError: from the iterator, as from `StreamDecoder`.
+        StreamError: likewise, and where `source` is a generator that raised, which is over then: it was cut.
+
+    What reading raises passes through.
 
     >>> [record.cost for record in iter_decode([b'{"cost":1}\n{"co', b'st":2}\n'])]
     [1.0, 2.0]
@@ -153,7 +156,14 @@ def aiter_decode(
     type: type[R] = ChatCompletionResponse,  # type: ignore[assignment]
     **options: Unpack[Options],
 ) -> AsyncIterator[R]:
-    """Iterate as `iter_decode` does, over an object with ``async read(n)`` or an async iterable of chunks."""
+    """Iterate as `iter_decode` does, over an object with ``async read(n)`` or an async iterable of chunks.
+
+    A timeout around ``anext()`` ends a source that is an async generator, such as httpx's ``aiter_bytes()``. A file or
+    `asyncio.StreamReader` can be read on.
+
+    Raises:
+        RuntimeError: from the iterator: another task waits for its next chunk. All else is as in `iter_decode`.
+    """
     return _iterate.arecords(StreamDecoder(type, **options), source)
 
 
