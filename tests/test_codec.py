@@ -115,10 +115,11 @@ def test_any_buffer_is_read(codec: Any, buffer: Any) -> None:
     assert codec.patch(buffer(message)) == message
 
 
-def test_what_has_no_buffer_is_a_type_error(codec: Any) -> None:
+@pytest.mark.parametrize("value", [1, 0, None, []])
+def test_what_has_no_buffer_is_a_type_error(codec: Any, value: Any) -> None:
     for read in (codec.decode, codec.peek, codec.decode_choices, codec.patch):
         with pytest.raises(TypeError):
-            read(1)
+            read(value)
 
 
 # peek, decode_choices

@@ -210,6 +210,7 @@ Session = Enum("Session", {"FIRST": "s-1"}, type=str)
     [
         ("cost", Decimal("0.25"), 0.25),
         ("cost", 3, 3),
+        ("cost", 10**30, 1e30),  # beyond the integers of MessagePack
         ("cost", Price.LOW, 3),
         ("session_id", Name("s-1"), "s-1"),
         ("session_id", Session.FIRST, "s-1"),
@@ -243,6 +244,14 @@ def test_extra_sets_and_removes_fields_by_their_wire_names(codec: Any) -> None:
     assert bare(codec).decode(codec.patch(message, extra=extra, stream=True)) == bare(codec).decode(expected)
     assert codec.patch(message, extra={}) == message
     assert codec.stamp(message, extra={"region": None})[1] == raw(codec, cost=1, usage={"a": 1})
+    assert codec.patch(message, extra={"usage": codec.peek(message).error}) == raw(codec, region="eu", cost=1)  # absent
+
+
+def test_extra_holds_no_envelope(codec: Any) -> None:
+    """Its views can be of the other format."""
+    for set in setters(codec):
+        with pytest.raises(TypeError, match=r"^a in `extra` is an Envelope, which cannot be encoded$"):
+            set(raw(codec), extra={"a": codec.peek(raw(codec))})
 
 
 def test_extra_has_no_field_of_the_record(codec: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from datetime import datetime, timezone
 from typing import Any
 
@@ -41,6 +43,27 @@ def test_an_envelope_shows_the_error_that_a_provider_reports(codec: Any, error: 
 def test_an_envelope_without_an_error_has_not_failed(codec: Any) -> None:
     envelope = codec.peek(raw(codec))
     assert (bytes(envelope.error), envelope.failed) == (b"", False)
+
+
+@pytest.mark.parametrize("error", [{"message": "overloaded"}, "", 0, None])
+def test_an_envelope_whose_error_has_a_type_says_whether_there_is_one(codec: Any, error: Any) -> None:
+    class Typed(Envelope):
+        error: Any = None
+
+    assert codec.peek(raw(codec, error=error), Typed).failed is (error is not None)
+    assert codec.peek(raw(codec), Typed).failed is False
+
+
+def test_a_subclass_of_the_envelope_may_refer_to_itself_and_be_collected(codec: Any) -> None:
+    class Noted(Envelope, gc=True, weakref=True):
+        notes: dict[str, Any] | None = None
+
+    envelope = codec.peek(raw(codec), Noted)
+    envelope.notes = {"of": envelope}
+    kept = weakref.ref(envelope)
+    del envelope
+    gc.collect()
+    assert kept() is None
 
 
 def test_an_envelope_is_nothing_that_the_garbage_collector_visits() -> None:

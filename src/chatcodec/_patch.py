@@ -57,6 +57,8 @@ _FIELDS = {
     "cost": ("cost", float),
     "latency": ("latency", float),
 }
+# The integers that MessagePack can hold.
+_INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
 _BRACE = ord("}")
 _AFTER_NO_MEMBER = b"{ \t\r\n"
 # The first byte of a map with 15 entries, the most it has room for (MessagePack specification, "Map format family").
@@ -229,7 +231,10 @@ def _set_extra(fields: dict[str, Any], extra: Mapping[Any, Any], removed: list[s
         if name in _WIRE_NAMES:
             message = f"{name} in `extra` is a field of the record: pass it as a keyword argument"
             raise TypeError(message)
-        if value is None:
+        if isinstance(value, Envelope):
+            message = f"{name} in `extra` is an Envelope, which cannot be encoded"
+            raise TypeError(message)
+        if value is None or (isinstance(value, Raw) and not len(value)):  # a view of a field that was absent
             removed.append(name)
             fields.pop(name, None)
         else:
@@ -245,7 +250,7 @@ def _checked(name: str, value: Any) -> Any:
     except Exception as error:  # SystemError too, for an integer beyond a float, up to msgspec 0.21
         reason = str(error) if isinstance(error, DecodeError) else "Number out of range"
     else:
-        if value.__class__ is int:
+        if value.__class__ is int and _INT64_MIN <= value <= _UINT64_MAX:
             return value  # written as it is, and read as a float
         # A subclass of str is left as it is, is nothing that msgspec writes, and may have a __str__ of its own.
         return str.__str__(converted) if isinstance(converted, str) else converted

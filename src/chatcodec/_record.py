@@ -50,11 +50,15 @@ class Envelope(Struct, rename="camel", kw_only=True, omit_defaults=True, gc=Fals
 
     Both are views: they keep the received buffer alive, and show what is later written into it. Call ``.copy()`` on a
     view to detach it. A view is empty where its field is absent, and the encoded null where it is null. Decode
-    ``choices`` with the ``decode_choices`` of the format it came in. An envelope cannot be encoded.
+    ``choices`` with the ``decode_choices`` of the format it came in. An envelope cannot be encoded, nor what holds one:
+    a view of one format would be spliced into the other.
 
     Providers report failures in ``error``, often with status 200 and in the middle of a stream.
     `ChatCompletionResponse`, whose fields are all optional, reads such a message as an empty record. The other fields
     are those of `ChatCompletionResponse`.
+
+    The garbage collector ignores envelopes. A subclass with a field that can hold a reference back to it is declared
+    with ``gc=True``.
 
     >>> from chatcodec import json
     >>> envelope = json.peek(b'{"cost":0.25,"choices":[{"index":0}]}')
@@ -84,7 +88,8 @@ class Envelope(Struct, rename="camel", kw_only=True, omit_defaults=True, gc=Fals
     @property
     def failed(self) -> bool:
         """Whether the message has a top-level ``error`` that is not null."""
-        return bytes(self.error) not in ABSENT_OR_NULL
+        error: Any = self.error  # of a type of the user's, in a subclass that has one
+        return bytes(error) not in ABSENT_OR_NULL if isinstance(error, Raw) else error is not None
 
 
 def writable(response: Struct) -> Struct:
