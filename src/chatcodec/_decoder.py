@@ -50,7 +50,8 @@ class StreamDecoder(Generic[T]):
 
     `_buffer[_pos:]` is received and not decoded yet, and up to `_searched` no record ends in it. `_offset` is the
     place of the buffer in the stream, `_index` the number of records so far. `_skipped` is the index, offset and
-    first bytes of a record that is too long, while the rest of it is still to come.
+    first bytes of a record that is too long, while the rest of it is still to come. `_missing` says why a stream that
+    ended here would be cut, however whole its records are.
     """
 
     _unit: ClassVar[str]
@@ -85,6 +86,7 @@ class StreamDecoder(Generic[T]):
         self._skipped: tuple[int, int, bytes] | None = None
         self._records: list[T] = []
         self._error: RecordError | None = None
+        self._missing = ""
 
     @property
     def buffered(self) -> int:
@@ -154,14 +156,6 @@ class StreamDecoder(Generic[T]):
             raise first
         finally:
             del first
-
-    def _finish_cut(self, reason: str) -> list[T]:
-        """End a stream that was cut for this `reason`, however whole it looks."""
-        index, offset = self._index + 1, self._offset + self._pos
-        records = self.finish()
-        raise StreamError(
-            kind="incomplete", unit=self._unit, index=index, offset=offset, reason=reason, records=records
-        )
 
     def _take_records(self) -> list[T]:
         """Return the records that no call has returned yet."""
@@ -266,6 +260,10 @@ class StreamDecoder(Generic[T]):
             self._report("incomplete", offset - self._offset, "stream ended inside a record that is too long", data)
         elif start < self._pos:
             self._end_record(start)
+        if self._missing:
+            reason, self._missing = self._missing, ""
+            self._index += 1
+            self._report("incomplete", self._pos, reason, b"")
 
     if TYPE_CHECKING:  # what a framing brings
         # Decode whole records from `_pos` on, and then the one that needs the exact path, if any.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypedDict, TypeVar, Un
 from ._errors import RecordError, contiguous
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 
     from typing_extensions import Buffer
 
@@ -47,7 +47,8 @@ if TYPE_CHECKING:
         def feed(self, data: Buffer) -> list[T]: ...
         def finish(self) -> list[T]: ...
         def _take_records(self) -> list[T]: ...
-        def _finish_cut(self, reason: str) -> list[T]: ...
+
+        _missing: str
 
     class Options(TypedDict, total=False):
         """What `StreamDecoder` takes beside the type."""
@@ -75,7 +76,8 @@ def batches(decoder: Decoder[T], source: Source) -> Iterator[list[T]]:
 
 def records(decoder: Decoder[T], source: Source) -> Iterator[T]:
     """Return an iterator over the records of `source`."""
-    return chain.from_iterable(_Unbroken(batches(decoder, source)))
+    # In C: a __next__ in Python for every record would cost some 60 ns a record.
+    return chain.from_iterable(iter(partial(_next_records, batches(decoder, source)), None))
 
 
 def abatches(decoder: Decoder[T], source: AsyncSource) -> _AsyncBatches[T]:
@@ -84,10 +86,9 @@ def abatches(decoder: Decoder[T], source: AsyncSource) -> _AsyncBatches[T]:
     if isinstance(source, (*_NOT_SOURCES, IOBase)) or not (read or hasattr(source, "__aiter__")):
         raise _not_a_source(source, "an object with async read(n), or an async iterable of chunks")
     if read:
-        return _AsyncBatches(decoder, partial(_read, read))
+        return _AsyncBatches(decoder, source, partial(_read, read))
     chunks = cast("AsyncIterable[Buffer]", source).__aiter__()
-    close = cast("AsyncGenerator[Buffer]", chunks).aclose if hasattr(chunks, "ag_frame") else None
-    return _AsyncBatches(decoder, partial(anext, chunks, _END), close)
+    return _AsyncBatches(decoder, chunks, partial(anext, chunks, _END))
 
 
 def arecords(decoder: Decoder[T], source: AsyncSource) -> AsyncIterator[T]:
@@ -110,16 +111,15 @@ async def _read(read: Callable[[int], Awaitable[bytes]]) -> bytes:
 class _Feeder(Generic[T]):
     """Feeds chunks to a decoder in pieces. The records decoded before an error are returned before it is raised."""
 
-    def __init__(self, decoder: Decoder[T], from_generator: bool) -> None:
+    def __init__(self, decoder: Decoder[T], source: object) -> None:
         self._decoder = decoder
-        self._from_generator = from_generator
-        self._cut = ""  # why an end of the source is not that of the stream
+        self._from_generator = hasattr(source, "gi_frame") or hasattr(source, "ag_frame")
         self._chunk = b""
         self._pos = 0
         self._ended = False
         # Whether the decoder is called next without a new chunk: at the end, or after an error, when more can follow.
         self._due = False
-        self._error: BaseException | None = None
+        self._errors: list[BaseException] = []  # one at most, which comes next
 
     def _take(self, chunk: Buffer) -> None:
         """Take the next chunk, or `_END`."""
@@ -131,47 +131,42 @@ class _Feeder(Generic[T]):
             self._pos = 0
 
     def _fail(self, error: BaseException) -> None:
-        """Note what the source raised. Where that is a generator, which is over then, its end says nothing."""
+        """Note what the source raised: a generator is over then, and its end is not that of the stream."""
         if self._from_generator:
-            self._cut = f"the source ended when it raised {type(error).__name__}"
+            reason = f"the source ended when it raised {type(error).__name__}"
+            self._decoder._missing = reason  # pyright: ignore[reportPrivateUsage]
 
     def _next_piece(self) -> list[T] | None:
         """Return what the next piece completed, or ``None`` where a chunk is needed for it."""
-        if self._error is not None:
-            error, self._error = self._error, None
-            try:
-                raise error
-            finally:
-                del error
+        if self._errors:
+            raise self._errors.pop()
         piece = b"" if self._due else self._chunk[self._pos : self._pos + PIECE_BYTES]
         if not (piece or self._due):
             return None
         self._pos += len(piece)
         self._due = False
         try:
-            if not self._ended:
-                return self._decoder.feed(piece)
-            if not self._cut:
-                return self._decoder.finish()
-            return self._decoder._finish_cut(self._cut)  # pyright: ignore[reportPrivateUsage]
-        except BaseException as error:
-            self._error = error
-            if not isinstance(error, RecordError):
-                self._due = True
-                if isinstance(error, (StopIteration, StopAsyncIteration)):
-                    self._error = RuntimeError(f"a callback raised {type(error).__name__}")  # as in generators: PEP 479
-                    self._error.__cause__ = error
-                return self._decoder._take_records()  # pyright: ignore[reportPrivateUsage]  # the decoder's other half
+            return self._decoder.finish() if self._ended else self._decoder.feed(piece)
+        except RecordError as error:
+            self._errors.append(error)
             self._due = not self._ended  # with this error the stream is finished
             found, error.records = error.records, []
             return found
+        except BaseException as error:
+            self._due = True
+            if isinstance(error, (StopIteration, StopAsyncIteration)):  # as in generators: PEP 479
+                self._errors.append(RuntimeError(f"a callback raised {type(error).__name__}"))
+                self._errors[0].__cause__ = error
+            else:
+                self._errors.append(error)
+            return self._decoder._take_records()  # pyright: ignore[reportPrivateUsage]  # the decoder's other half
 
 
 class _Batches(_Feeder[T]):
     """An iterator over batches."""
 
     def __init__(self, decoder: Decoder[T], chunks: Iterator[Buffer]) -> None:
-        super().__init__(decoder, from_generator=hasattr(chunks, "gi_frame"))
+        super().__init__(decoder, chunks)
         self._chunks = chunks
 
     def __iter__(self) -> Iterator[list[T]]:
@@ -191,48 +186,27 @@ class _Batches(_Feeder[T]):
         return batch
 
 
-class _Unbroken(Generic[T]):
-    """An iterator over batches whose errors come out of a batch: one from here would end `chain.from_iterable`.
-
-    The chain runs in C. A ``__next__`` in Python for every record would cost some 60 ns a record.
-    """
-
-    def __init__(self, batches: Iterator[list[T]]) -> None:
-        self._batches = batches
-
-    def __iter__(self) -> Iterator[Iterator[T]]:
-        return self
-
-    def __next__(self) -> Iterator[T]:
-        try:
-            return iter(next(self._batches))
-        except StopIteration:
-            raise
-        except BaseException as error:
-            return _raising(error)
-
-
-def _raising(error: BaseException) -> Iterator[Any]:
-    """Return an iterator that raises `error` once."""
+def _next_records(batches: Iterator[list[T]]) -> Iterable[T] | None:
+    """Return the next batch, or None at the end. An error comes out of a batch: out of here it would end the chain."""
     try:
-        raise error
-    finally:
-        del error
+        return next(batches, None)
+    except BaseException as error:
+        return _raising([error])
+
+
+def _raising(error: list[BaseException]) -> Iterator[Any]:
+    """Return an iterator that raises what is in `error` once."""
+    raise error.pop()
     yield
 
 
 class _AsyncBatches(_Feeder[T]):
     """An async iterator over batches."""
 
-    def __init__(
-        self,
-        decoder: Decoder[T],
-        next_chunk: Callable[[], Awaitable[Buffer]],
-        close: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
-        super().__init__(decoder, from_generator=close is not None)
+    def __init__(self, decoder: Decoder[T], source: Any, next_chunk: Callable[[], Awaitable[Buffer]]) -> None:
+        super().__init__(decoder, source)
+        self._source = source
         self._next_chunk = next_chunk
-        self._close = close
         self._waiting = False
 
     def __aiter__(self) -> AsyncIterator[list[T]]:
@@ -259,8 +233,8 @@ class _AsyncBatches(_Feeder[T]):
 
     async def aclose(self) -> None:
         """Close the source if it is an async generator: left to the collector, it would be closed in another task."""
-        if self._close is not None:
-            await self._close()
+        if self._from_generator:
+            await self._source.aclose()
 
 
 class _AsyncRecords(Generic[T]):

@@ -100,7 +100,7 @@ class StreamDecoder(_text.TextDecoder[T]):
 
     def _reset(self) -> None:
         super()._reset()
-        self._missing = "stream ended without an event"  # what is wrong with a stream that ends here
+        self._missing = "stream ended without an event"
         self._after_cr = False  # whether a "\n" that comes next belongs to the "\r" before it
 
     def _move(self, end: int) -> None:
@@ -177,13 +177,6 @@ class StreamDecoder(_text.TextDecoder[T]):
         # A line end there may be the first half of what ends the event.
         self._pos = max(self._pos, len(self._buffer) - self._buffer.endswith(LINE_ENDS))
         return False
-
-    def _end(self) -> None:
-        super()._end()
-        if self._missing:
-            reason, self._missing = self._missing, ""
-            self._index += 1
-            self._report("incomplete", self._pos, reason, b"")
 
 
 def iter_decode(
