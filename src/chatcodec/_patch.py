@@ -42,7 +42,7 @@ _MAPPINGS: tuple[type[Any], ...] = (dict, Mapping)
 _ONE_MESSAGE = (str, bytes, bytearray, memoryview, Raw)
 
 # JSON text is scanned byte by byte: from about so many on, scanning choices again costs more than working around them.
-LONG_JSON = 1024
+LONG_JSON = 2048
 # MessagePack is skipped by lengths.
 _NEVER = 2**63
 
