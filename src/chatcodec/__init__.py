@@ -1,15 +1,15 @@
 """Chat-completion responses on the wire: a typed record, two codecs, three stream framings, on msgspec alone.
 
-The record is `ChatCompletionResponse`, or `Envelope` while its choices need not be decoded.
+The record is `ChatCompletionResponse`, or `Envelope` if its choices need not be decoded.
 
 - `chatcodec.json`, `chatcodec.msgpack`: one message at a time, the same functions in both.
-- `chatcodec.transcode`: from one format to the other.
-- `chatcodec.ndjson`, `chatcodec.frames`, `chatcodec.sse`: streams of JSON lines, of MessagePack frames and of
-  server-sent events, the same names in all three. `chatcodec.Framing` is their type.
-- `chatcodec.media_types`: what to write into `Content-Type`.
+- `chatcodec.transcode`: conversion from one format to the other.
+- `chatcodec.ndjson`, `chatcodec.frames`, `chatcodec.sse`: streams of JSON lines, MessagePack frames and server-sent
+  events, with the same names in all three. `chatcodec.Framing` is the protocol they implement.
+- `chatcodec.media_types`: values for `Content-Type`.
 
-Bad input raises `DecodeError`, `ValidationError` or `RecordError`, and a broken stream `StreamError`; what cannot be
-written raises `EncodeError`.
+Bad input raises `DecodeError`, `ValidationError` or `RecordError`, and a broken stream `StreamError`; a value that
+cannot be encoded raises `EncodeError` or `TypeError`.
 """
 
 from importlib import import_module
@@ -43,10 +43,10 @@ __version__ = "0.2.0"
 if TYPE_CHECKING:
     from . import frames, json, media_types, msgpack, ndjson, sse, transcode
     from ._framing import Framing
-else:  # type checkers would take it for a promise of any name
+else:  # type checkers would accept any name
 
     def __getattr__(name: str) -> object:
-        """Import what most programs do not need when it is first used (PEP 562)."""
+        """Import a public module, or `Framing`, when it is first used (PEP 562)."""
         if name not in __all__:
             message = f"module {__name__!r} has no attribute {name!r}"
             raise AttributeError(message)

@@ -1,10 +1,11 @@
-"""What this package raises for bad input.
+"""The errors that this package raises.
 
-msgspec's own errors are raised as they are, unless their text quotes the data or names the wrong reason. Whatever else
-its C code raises (`UnicodeDecodeError`, `RecursionError` and others) is replaced here by one of the documented errors.
+msgspec's own errors pass through unchanged, unless their text quotes the data or gives the wrong reason. Anything else
+that its C code raises (`UnicodeDecodeError`, `RecursionError` and others) is replaced here with a documented error.
 
-An error holds the frames that it passed through. Where one of them still held the error in a variable, both, and the
-input with them, would live until a garbage collection. So what raises a variable deletes it: ``finally: del error``.
+An error's traceback holds the frames that it passed through. If a variable of such a frame still held the error, the
+cycle would keep both, and the input, alive until a garbage collection. So code that raises an error from a variable
+deletes the variable: ``finally: del error``.
 """
 
 from __future__ import annotations
@@ -18,23 +19,23 @@ from msgspec import DecodeError, EncodeError, MsgspecError, ValidationError
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-# The messages of msgspec that quote a value, which types with enums, literals, tags and closed fields can raise.
+# msgspec's messages that quote a value; types with enums, literals, tags or `forbid_unknown_fields` cause them.
 _QUOTING = r"(Invalid enum value|Invalid value|Object contains unknown field) "
-# The path at a message's end. It holds names of the type's fields and indices, never a key of the data.
+# The path at the end of a message. It holds indices and the type's field names, never a key from the data.
 _PATH = r" - at `[^`]*`(?: in `[^`]*`)?\Z"
-# The messages of msgspec for half a surrogate pair: the first two say it, the last one is said of truncated data too.
+# msgspec's messages for half a surrogate pair. `_TRUNCATED` is one too, and also its message for truncated data.
 _HALF_PAIR = ("utf-16 surrogate pair", "unexpected end of hex escape")
 _TRUNCATED = "Input data was truncated"
-# The first half of a pair near the end of the data, where the second half has not begun.
+# The first half of a pair near the end of the data, with no second half after it.
 _FIRST_HALF_LAST = re.compile(rb"(\\+)u[dD][89abAB][0-9a-fA-F]{2}(?:[^\\]|\\[^u]).{0,4}\Z", re.DOTALL)
 
-# How many of the first bytes of a bad record an error holds, at most.
+# The most bytes that an error holds of a bad record, from its start.
 DATA_BYTES = 1024
 
 Kind = Literal["malformed", "invalid", "too_long", "incomplete", "upstream"]
 Table = list[tuple[type[Exception], type[MsgspecError], str]]
 
-# What msgspec raises besides its own errors, the narrower classes first, and what readers and writers raise instead.
+# What msgspec raises besides its own errors, narrower classes first, and what decoding and encoding raise instead.
 _UNREADABLE: Table = [
     (UnicodeError, DecodeError, "text is not valid UTF-8"),
     (RecursionError, DecodeError, "nested deeper than the recursion limit"),
@@ -51,7 +52,7 @@ _UNWRITABLE: Table = [
     (AttributeError, EncodeError, "a field has been deleted"),
 ]
 
-# What the data can make msgspec raise. All else is for the caller, such as what the handler of a signal raises.
+# What the data can make msgspec raise. Anything else, such as an exception from a signal handler, passes through.
 READ_FAILURES: tuple[type[Exception], ...] = (
     MsgspecError,
     TypeError,
@@ -64,8 +65,8 @@ WRITE_FAILURES: tuple[type[Exception], ...] = (MsgspecError, TypeError, *(kind f
 class RecordError(DecodeError):
     r"""A bad record in a stream. The records decoded before it are in `records`; the stream continues after it.
 
-    The text names the place and the reason. The error of the codec that rejected the record is its ``__cause__``.
-    The error pickles, without its cause.
+    The text gives the position and the reason. If a codec rejected the record, its error is the ``__cause__``.
+    The error can be pickled, without its cause.
 
     >>> from chatcodec import ndjson
     >>> ndjson.StreamDecoder().feed(b'{"cost":1}\n{"cost":"x"}\n')
@@ -74,12 +75,12 @@ class RecordError(DecodeError):
     """
 
     kind: Kind
-    """``"malformed"``, ``"invalid"`` (well-formed data of the wrong type) or ``"too_long"``; of a `StreamError`
-    ``"incomplete"`` or ``"upstream"``. Labels for metrics."""
+    """``"malformed"``, ``"invalid"`` (well-formed data of the wrong type) or ``"too_long"``; for a `StreamError`,
+    ``"incomplete"`` or ``"upstream"``. Usable as a metrics label."""
     unit: str
-    """``"line"``, ``"frame"`` or ``"event"``; ``"message"`` where messages are stamped."""
+    """``"line"``, ``"frame"`` or ``"event"``; ``"message"`` from `stamp`."""
     index: int
-    """The number of the line, frame, event or message, from 1, keep-alives counted."""
+    """The number of the line, frame, event or message, from 1; keep-alives count."""
     offset: int
     """Where it starts in the stream, in bytes from 0; for a frame, where its header starts."""
     reason: str
@@ -87,9 +88,9 @@ class RecordError(DecodeError):
     data: bytes
     """Its first bytes, 1 KiB at most; empty for a frame rejected from its header."""
     records: list[Any]
-    """The records before it that no call has returned yet, and no error has carried."""
+    """The records before it that no call has returned and no earlier error has carried."""
     path: str | None
-    """The file that it is in, where `chatcodec.dask` read it; `index` then counts in its partition."""
+    """The file it is in, if `chatcodec.dask` read it; `index` then counts within its partition."""
 
     def __init__(
         self,
@@ -116,18 +117,18 @@ class RecordError(DecodeError):
         self.path = path
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the attributes: the text alone would not make the error again."""
+        """Pickle the attributes: the error cannot be rebuilt from its text."""
         place = self.kind, self.unit, self.index, self.offset
         return type(self), (*place, self.reason, self.data, self.records, self.path)
 
 
 class StreamError(RecordError):
-    """The stream itself failed: it was cut, it is not what it should be, or the provider reported an error in it.
+    """The stream itself failed: it was cut, it is not the expected kind of stream, or the provider reported an error.
 
-    It is always raised, and never passed to `on_error`. Where you catch `RecordError` to skip bad records, catch this
-    first, and remember it: once it was raised by `feed`, `finish` does not raise it again. Its `records` are good, and
-    still have to be forwarded; iterators have yielded them before. `kind` is ``"incomplete"`` or ``"upstream"`` (an
-    event of the type ``error``; `data` is the first KiB of what it said).
+    It is always raised, never passed to `on_error`. If you catch `RecordError` to skip bad records, catch this first,
+    and remember it: once `feed` has raised it, `finish` does not raise it again. Its `records` are good and still have
+    to be forwarded; iterators have already yielded them. `kind` is ``"incomplete"`` or ``"upstream"`` (an event of type
+    ``error``; `data` is the first KiB of its data).
     """
 
 
@@ -138,8 +139,8 @@ RecordError.__module__ = StreamError.__module__ = "chatcodec"
 def contiguous(buf: Buffer) -> bytes:
     """Return a copy of the bytes in `buf`.
 
-    Raises `TypeError` if it has no buffer, `ValueError` if its buffer is closed or released, and `BufferError` if it is
-    not C-contiguous.
+    Raises `TypeError` if it is not a buffer, `ValueError` if it is closed or released, and `BufferError` if it is not
+    C-contiguous.
     """
     view = memoryview(buf)
     if not view.c_contiguous:
@@ -154,7 +155,7 @@ def detached(error: BaseException) -> BaseException:
 
 
 def raise_decode_error(error: Exception, buf: Buffer) -> NoReturn:
-    """Raise what a reader of the bad input in `buf` is to see in place of `error`, or `error` itself."""
+    """Raise `error`, which decoding `buf` has raised, or the documented error that replaces it."""
     try:
         _raise(decode_error(error, buf), error)
     finally:
@@ -162,10 +163,10 @@ def raise_decode_error(error: Exception, buf: Buffer) -> NoReturn:
 
 
 def decode_error(error: BaseException, buf: Buffer) -> BaseException:
-    """Return `error` if it may be raised, else the error that gives the true reason without the data.
+    """Return `error` if it may be raised as it is, else an error that gives the true reason without quoting data.
 
-    `buf` is what was decoded. The result is a `DecodeError`, or what `contiguous` raises for a buffer that cannot be
-    read.
+    `buf` is what was decoded. If it cannot be read, the result is what `contiguous` raises; if its content is bad, a
+    `DecodeError`.
     """
     if isinstance(error, ValidationError):
         return _without_quotes(error)
@@ -179,15 +180,15 @@ def decode_error(error: BaseException, buf: Buffer) -> BaseException:
 
 
 def rejection(failure: BaseException, message: Buffer) -> tuple[Kind, Exception]:
-    """Return the kind of the bad record whose `message` gave that `failure`, and the error that says why.
+    """Return the kind of the bad record and the error to report, for the `failure` to decode `message`.
 
-    Raises `failure` itself where the message is not to blame.
+    If the message is not to blame, raises the failure instead.
     """
     if isinstance(failure, StopIteration):  # it would end an iterator as if all were well (PEP 479)
         text = "the type's __post_init__ or a default factory raised StopIteration"
         failure = RuntimeError(text).with_traceback(failure.__traceback__)
     cause = decode_error(failure, message)
-    # What converts messages as it decodes them may find one that the other format cannot hold.
+    # A decoder that also converts messages may find one that the other format cannot hold.
     if isinstance(cause, (DecodeError, EncodeError)):
         return "invalid" if isinstance(cause, ValidationError) else "malformed", cause
     try:
@@ -203,7 +204,8 @@ def _is_half_pair(reason: str, buf: Buffer) -> bool:
         return False
     data = memoryview(buf).cast("B")
     last = _FIRST_HALF_LAST.search(data[-64:])
-    # After an even number of backslashes the `u` is text, and so is all of this in MessagePack, which is not ASCII.
+    # After an even number of backslashes the `u` is plain text. So is all of it in MessagePack, whose first byte is not
+    # ASCII.
     return last is not None and len(last[1]) % 2 == 1 and bytes(data[:1]).isascii()
 
 
@@ -219,19 +221,19 @@ def _without_quotes(error: ValidationError) -> ValidationError:
     text = str(error)
     path = re.search(_PATH, text)
     if error.__cause__ is not None:
-        # Raised by the type's own __post_init__, whose words may hold values.
+        # Raised by the type's own __post_init__, whose message may quote values.
         reason = f"rejected by the type's own check ({type(error.__cause__).__name__})"
     elif quoting := re.match(_QUOTING, text):
         reason = quoting[1]
         if quoting[1].endswith("field"):
-            path = None  # the field's name itself could end like a path
+            path = None  # the unknown field's own name could look like a path
     else:
         return error
     return ValidationError(reason + (path[0] if path else ""))
 
 
 def raise_encode_error(error: Exception) -> NoReturn:
-    """Raise what a writer is to see in place of `error`, or `error` itself."""
+    """Raise `error`, which encoding has raised, or the documented error that replaces it."""
     try:
         _raise(_replaced(error, _UNWRITABLE), error)
     finally:
@@ -245,13 +247,13 @@ def _raise(result: BaseException, error: BaseException) -> NoReturn:
         raise result from None
     finally:
         if result is not error:
-            # It would be `error`, which can hold the data: a UnicodeDecodeError has all of it.
+            # Otherwise it is `error`, which can hold the data: a UnicodeDecodeError has all of it.
             result.__context__ = None
         del result, error
 
 
 def unsupported(value: object) -> Any:
-    """Raise the error for a value that JSON has no form for (an `enc_hook` of msgspec)."""
+    """Raise the error for a value that JSON cannot represent (an `enc_hook` for msgspec)."""
     if isinstance(value, msgspec.msgpack.Ext):
         message = "JSON cannot hold a MessagePack extension"
         raise EncodeError(message)

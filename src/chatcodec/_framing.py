@@ -1,4 +1,4 @@
-"""The type of the modules `chatcodec.ndjson`, `chatcodec.frames` and `chatcodec.sse`."""
+"""The protocol that the modules `chatcodec.ndjson`, `chatcodec.frames` and `chatcodec.sse` implement."""
 
 # pyright: reportInvalidTypeVarUse=false
 # R has a default, for calls without a type.
@@ -26,11 +26,11 @@ T = TypeVar("T")
 
 
 class Decoder(Protocol[T]):
-    """What a framing's `StreamDecoder` makes."""
+    """An instance of a framing's `StreamDecoder`."""
 
     @property
     def buffered(self) -> int:
-        """How many received bytes are not decoded yet."""
+        """The number of bytes received but not yet decoded."""
         ...
 
     def feed(self, data: Buffer) -> list[T]:
@@ -83,13 +83,13 @@ class Framing(Protocol):
     def iter_batches(
         self, source: Source, type: type[R] = ..., *, max_record_bytes: int | None = ..., on_error: OnError = ...
     ) -> Iterator[list[R]]:
-        """Iterate as `iter_decode`, but over lists of the records that a chunk completed."""
+        """Iterate like `iter_decode`, but over lists of the records that each chunk completed."""
         ...
 
     def aiter_batches(
         self, source: AsyncSource, type: type[R] = ..., *, max_record_bytes: int | None = ..., on_error: OnError = ...
     ) -> AsyncIterator[list[R]]:
-        """Iterate as `aiter_decode`, but over lists of the records that a chunk completed."""
+        """Iterate like `aiter_decode`, but over lists of the records that each chunk completed."""
         ...
 
     def encode(self, records: Iterable[Item]) -> bytes:
@@ -97,11 +97,11 @@ class Framing(Protocol):
         ...
 
     def iter_encode(self, items: Iterable[Item | list[Any]]) -> Iterator[bytes]:
-        """Iterate over one chunk per item, and `END`."""
+        """Iterate over one chunk per item, then `END`."""
         ...
 
     def aiter_encode(self, items: AsyncIterable[Item | list[Any]]) -> AsyncIterator[bytes]:
-        """Iterate over one chunk per item, and `END`."""
+        """Iterate over one chunk per item, then `END`."""
         ...
 
     def stamp(
@@ -113,5 +113,5 @@ class Framing(Protocol):
         extra: Mapping[str, Any] | None = ...,
         **changes: Unpack[Changes],
     ) -> tuple[list[E], bytes]:
-        """Return what each message held, and the messages framed, with the same fields set in all of them."""
+        """Return an envelope of each message, and the messages, framed, with the same fields set in each."""
         ...

@@ -1,8 +1,8 @@
-"""Set fields of messages that are encoded already: all of `patch` and `stamp`, for one message and for many.
+"""Set fields of messages that are already encoded: the work of `patch` and `stamp`, for one message and for many.
 
-Exact: a message is read once into a dict of views, which is changed and written again, so that every untouched value
-keeps its bytes. Fast, for many: where none of the fields to set is there, they are appended to the message as it is.
-To find out costs too much for a single message.
+The exact path decodes a message into a dict of views, changes the dict and encodes it again, so that every untouched
+value keeps its bytes. The fast path, for many messages, appends the fields to a message that has none of them. Checking
+for that costs too much for a single message.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
         latency: float | None
 
 
-# A dict is found before the slower check of an abstract class.
+# `dict` comes first: checking against the abstract class is slower.
 _MAPPINGS: tuple[type[Any], ...] = (dict, Mapping)
 _ONE_MESSAGE = (str, bytes, bytearray, memoryview, Raw)
 
-# JSON text is scanned byte by byte: from about so many on, scanning choices again costs more than working around them.
+# JSON is scanned byte by byte: from about this length on, scanning choices again costs more than working around them.
 LONG_JSON = 2048
-# MessagePack is skipped by lengths.
+# MessagePack values are skipped by their lengths, however long they are.
 _NEVER = 2**63
 
 _TYPES = {field.name: field.type for field in structs.fields(ChatCompletionResponse)}
@@ -61,13 +61,13 @@ _FIELDS = {
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
 _BRACE = ord("}")
 _AFTER_NO_MEMBER = b"{ \t\r\n"
-# The first byte of a map with 15 entries, the most it has room for (MessagePack specification, "Map format family").
+# The first byte of a map with 15 entries, the most that fit in it (MessagePack specification, "Map format family").
 _FULL_FIXMAP = 0x8F
 _WIRE_NAMES = {name for name, _ in _FIELDS.values()}
 
 
 class Format:
-    """What `stamp` needs of a format."""
+    """What `stamp` needs from a format."""
 
     def __init__(
         self,
@@ -85,26 +85,26 @@ class Format:
         self.decode_fields: Callable[[Buffer], dict[str, Any]] = decoder(dict[str, Raw]).decode
 
     def envelope(self, buf: Buffer, fields: dict[str, Any]) -> Any:
-        """Return what the codec's `peek` returns for `buf`, which has these `fields`, without scanning its choices."""
+        """Return what the codec's `peek` returns for `buf`, from its `fields`, without scanning its choices again."""
         choices, fields["choices"] = fields["choices"], None
         others = self._encode(fields)
         fields["choices"] = choices
-        # Never longer than in `buf`; shorter where that has duplicates, which `peek` checks, or white space.
+        # Never longer than `buf`; shorter if that has white space, or duplicates, which only `peek` checks.
         if len(others) - len(b"null") + len(choices) < len(Raw(buf)):
             return self.peek(buf)
         envelope = self.peek(others)
         envelope.choices = choices
         if "error" in fields:
-            envelope.error = fields["error"]  # a view of what was received
+            envelope.error = fields["error"]  # a view of `buf`, not of `others`
         return envelope
 
     def _make_probe(self, names: tuple[str, ...]) -> tuple[Callable[[Buffer], Any], Any]:
-        """Return a decoder that sees the fields of these wire names alone, and what it returns where none is there."""
+        """Return a decoder of only the fields with these wire names, and its result for a message with none of them."""
         probe = msgspec.defstruct("Probe", [(name, Raw, UNSET) for name in names], gc=False)
         return self._decoder(probe).decode, probe()
 
     def _appender(self, fields: dict[str, Any]) -> Callable[[Buffer], bytes | None]:
-        """Return what appends these `fields` to a message, or returns None for the exact way."""
+        """Return a function that appends `fields` to a message, or returns None if that takes the exact path."""
         probe, nothing = self._probe(tuple(fields))
         tail, count, append, long = self._encode(fields)[1:], len(fields), self._append, self._long
 
@@ -128,23 +128,23 @@ class Format:
         extra: Mapping[str, Any] | None,
         changes: Changes,
     ) -> tuple[list[E], list[bytes]]:
-        """Return what the messages hold, and the messages, changed.
+        """Return the envelopes of the messages, and the changed messages.
 
-        A bad message raises `RecordError`, or is given to `on_error` and left out. That a key is not UTF-8 shows only
-        where it has to be read, which depends on the messages before it.
+        A bad message raises `RecordError`, or is reported to `on_error` and left out. A key that is not UTF-8 is
+        detected only if it has to be decoded, which depends on the messages before it.
         """
         _check_many(messages)
         values: dict[str, Any] = {}
         appended = None
         try:
             removed = set_fields(values, extra, changes)
-            # For one message, looking for the fields would cost as much as it saves.
+            # For a single message, checking for the fields costs as much as it saves.
             if values and not (removed or extra or (isinstance(messages, list) and len(messages) == 1)):
                 appended = self._appender(values)
         except Exception as error:
             raise_encode_error(error)
         decode_fields, encode = self.decode_fields, self._encode
-        # A subclass is always decoded from the whole message, which its own fields and checks have to see.
+        # A subclass is always decoded from the whole message: it may have fields and checks of its own.
         read, long = (self.peek, self._long) if type is Envelope else (self._decoder(type).decode, _NEVER)
         fields: dict[str, Any] = {}
         envelopes: list[Any] = []
@@ -157,7 +157,7 @@ class Format:
                 if message is not None:
                     envelope = read(buf)
                 else:
-                    appended = None  # the messages after it are likely to be like it
+                    appended = None  # later messages probably need the exact path too
                     if isinstance(buf, str):
                         _reject_text()
                     fields = decode_fields(buf)
@@ -176,27 +176,27 @@ class Format:
                 envelopes.append(envelope)
                 changed.append(message)
                 continue
-            # Outside the except clause, so that what it caught is not the context of what is raised.
+            # Outside the `except`, so that the caught error does not become `__context__`.
             _report(failure, number, buf, on_error)
         return envelopes, changed
 
 
 def _append_json(message: bytes, tail: bytes, _: int) -> bytes | None:
-    """Return `message` with the members in `tail` after its own; None if it may have none, or ends in white space."""
+    """Return `message` with the members in `tail` appended; None if it may be empty, or ends in white space."""
     if message[-1] == _BRACE and message[-2] not in _AFTER_NO_MEMBER:
         return b"%b,%b" % (message[:-1], tail)
     return None
 
 
 def _append_msgpack(message: bytes, tail: bytes, count: int) -> bytes | None:
-    """Return `message` with the `count` entries in `tail` after its own; None if its head would take more bytes."""
+    """Return `message` with the `count` entries in `tail` appended; None if the new count needs a longer header."""
     if message[0] <= _FULL_FIXMAP - count:
         return b"%c%b%b" % (message[0] + count, message[1:], tail)
     return None
 
 
 def set_fields(fields: dict[str, Any], extra: Mapping[str, Any] | None, changes: Changes) -> list[str]:
-    """Set, check and remove `fields` of a message, which have their wire names; return the names of those removed.
+    """Check the new values, set and remove them in `fields`, and return the wire names of those to remove.
 
     Raises `TypeError` for a value of the wrong type and for a name that may not be set, and `EncodeError` for a time
     without an offset.
@@ -234,7 +234,7 @@ def _set_extra(fields: dict[str, Any], extra: Mapping[Any, Any], removed: list[s
         if isinstance(value, Envelope):
             message = f"{name} in `extra` is an Envelope, which cannot be encoded"
             raise TypeError(message)
-        if value is None or (isinstance(value, Raw) and not len(value)):  # a view of a field that was absent
+        if value is None or (isinstance(value, Raw) and not len(value)):  # the view of an absent field
             removed.append(name)
             fields.pop(name, None)
         else:
@@ -242,7 +242,7 @@ def _set_extra(fields: dict[str, Any], extra: Mapping[Any, Any], removed: list[s
 
 
 def _checked(name: str, value: Any) -> Any:
-    """Return `value` as the field of that name can hold it; raise `TypeError` with the name if it cannot."""
+    """Return `value` in a form that the field `name` can hold; raise `TypeError`, with the name, if there is none."""
     if name == "timestamp":
         return writable_time(value)
     try:
@@ -251,8 +251,8 @@ def _checked(name: str, value: Any) -> Any:
         reason = str(error) if isinstance(error, DecodeError) else "Number out of range"
     else:
         if value.__class__ is int and _INT64_MIN <= value <= _UINT64_MAX:
-            return value  # written as it is, and read as a float
-        # A subclass of str is left as it is, is nothing that msgspec writes, and may have a __str__ of its own.
+            return value  # encoded as an integer, and decoded as a float
+        # msgspec passes an instance of a subclass of str, but does not encode it. It may have a __str__ of its own.
         return str.__str__(converted) if isinstance(converted, str) else converted
     message = f"{name}: {reason}"
     raise TypeError(message)

@@ -1,4 +1,4 @@
-"""The record, in its two forms: decoded whole, and as an envelope around undecoded choices."""
+"""The record in its two forms: fully decoded, and as an envelope around undecoded choices."""
 
 from datetime import datetime, timezone
 from typing import Annotated, Any, cast
@@ -8,13 +8,13 @@ from msgspec import EncodeError, Meta, Raw, Struct, structs
 # Absent, and null in JSON and in MessagePack.
 ABSENT_OR_NULL = (b"", b"null", b"\xc0")
 
-# The only class of times that msgspec writes. In a tuple, because freezegun replaces the name `datetime` in modules.
+# The only datetime class that msgspec encodes. In a tuple, because freezegun rebinds the name `datetime` in modules.
 DATETIME = (datetime,)
 
-# What the time zone of a decoded time in UTC is.
+# The `tzinfo` of a decoded time in UTC.
 UTC = timezone.utc
 
-# On the other side this field is a JavaScript Date, an instant, which a time without an offset does not name.
+# At the other end this field is a JavaScript Date, an instant; a time without an offset does not identify one.
 Instant = Annotated[datetime, Meta(tz=True)]
 Choices = list[dict[str, Any]]
 
@@ -44,21 +44,21 @@ class ChatCompletionResponse(Struct, rename="camel", kw_only=True, omit_defaults
     """How long it took, in milliseconds."""
 
 
-# Without references back to itself an envelope cannot be part of a cycle, so the garbage collector can ignore it.
+# No field of an envelope can refer back to it, so it is never part of a cycle and the garbage collector can ignore it.
 class Envelope(Struct, rename="camel", kw_only=True, omit_defaults=True, gc=False):
     """A response whose ``choices`` and ``error`` are left as they were received.
 
-    Both are views: they keep the received buffer alive, and show what is later written into it. Call ``.copy()`` on a
-    view to detach it. A view is empty where its field is absent, and the encoded null where it is null. Decode
-    ``choices`` with the ``decode_choices`` of the format it came in. An envelope cannot be encoded, nor what holds one:
-    a view of one format would be spliced into the other.
+    Both are views: they keep the received buffer alive, and later writes to it show in them. Call ``.copy()`` on a view
+    to detach it. The view of an absent field is empty, that of a null field is the encoded null. Decode ``choices``
+    with the ``decode_choices`` of the format it came in. Neither an envelope nor an object that holds one can be
+    encoded: a view of one format could end up in a message of the other.
 
     Providers report failures in ``error``, often with status 200 and in the middle of a stream.
     `ChatCompletionResponse`, whose fields are all optional, reads such a message as an empty record. The other fields
     are those of `ChatCompletionResponse`.
 
-    The garbage collector ignores envelopes. A subclass with a field that can hold a reference back to it is declared
-    with ``gc=True``.
+    The garbage collector ignores envelopes. Declare a subclass with ``gc=True`` if one of its fields can hold a
+    reference back to it.
 
     >>> from chatcodec import json
     >>> envelope = json.peek(b'{"cost":0.25,"choices":[{"index":0}]}')
@@ -88,15 +88,15 @@ class Envelope(Struct, rename="camel", kw_only=True, omit_defaults=True, gc=Fals
     @property
     def failed(self) -> bool:
         """Whether the message has a top-level ``error`` that is not null."""
-        error: Any = self.error  # of a type of the user's, in a subclass that has one
+        error: Any = self.error  # a subclass may have given it another type
         return bytes(error) not in ABSENT_OR_NULL if isinstance(error, Raw) else error is not None
 
 
 def writable(response: Struct) -> Struct:
-    """Return `response`, or an equal record that the wire can hold.
+    """Return `response`, or an equal record that can be encoded.
 
-    Raises `TypeError` for an envelope and for a record's timestamp that is not a datetime, and `EncodeError` for a
-    timestamp without an offset.
+    Raises `TypeError` for an envelope or a record whose timestamp is not a datetime, and `EncodeError` for a timestamp
+    without an offset.
     """
     if isinstance(response, Envelope):
         message = "an Envelope is for reading: its choices are a view of one format, so decode it whole to encode it"
@@ -107,18 +107,18 @@ def writable(response: Struct) -> Struct:
         return response
     instant = writable_time(timestamp)
     if instant is not timestamp:
-        # structs.replace() would run the type's __post_init__ again, and to import `copy` would slow every start.
+        # structs.replace() would run the type's __post_init__ again, and importing `copy` would slow down every start.
         response = cast("Any", response).__copy__()
         structs.force_setattr(response, "timestamp", instant)
     return response
 
 
 def writable_time(timestamp: object) -> datetime:
-    """Return `timestamp`, or the same time as msgspec and RFC 3339 can hold it.
+    """Return `timestamp`, or the same time in a form that msgspec and RFC 3339 can represent.
 
-    Raises `TypeError` for what is not a datetime, and `EncodeError` for a time without an offset.
+    Raises `TypeError` if it is not a datetime, and `EncodeError` if it has no offset.
     """
-    # pandas.NaT is a datetime without a year.
+    # pandas.NaT is a datetime whose year is NaN.
     if not isinstance(timestamp, datetime) or type(timestamp.year) is not int:
         message = f"timestamp: Expected `datetime`, got `{type(timestamp).__name__}`"
         raise TypeError(message)
@@ -126,14 +126,14 @@ def writable_time(timestamp: object) -> datetime:
     if offset is None:
         message = "timestamp has no offset"
         raise EncodeError(message)
-    # RFC 3339 section 5.6: an offset is hours and minutes. Zones before about 1930 have seconds in theirs.
+    # RFC 3339, section 5.6: an offset is hours and minutes. Before about 1930, many zones have seconds too.
     if offset.seconds % 60 or offset.microseconds:
         timestamp = timestamp.astimezone(UTC)
     return timestamp if timestamp.__class__ in DATETIME else _plain(timestamp)
 
 
 def _plain(time: datetime) -> datetime:
-    """Return a time of a subclass (of pandas, pendulum, freezegun), which msgspec does not write, as a datetime."""
+    """Return a plain datetime for one of a subclass (pandas, pendulum, freezegun), which msgspec does not encode."""
     return DATETIME[0](
         time.year, time.month, time.day, time.hour, time.minute, time.second, time.microsecond, time.tzinfo,
         fold=time.fold,

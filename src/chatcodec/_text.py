@@ -1,4 +1,4 @@
-"""Streams of JSON in text: what the decoders of lines and of events share."""
+"""What the decoders of the JSON text streams, lines and events, share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class TextDecoder(StreamDecoder[T]):
-    """A decoder of JSON in text, which may start with a byte order mark."""
+    """A decoder of a JSON text stream, which may start with a byte order mark."""
 
     _overhead = 1
     _format = msgspec.json
@@ -26,18 +26,18 @@ class TextDecoder(StreamDecoder[T]):
         self._take(start, bytes(self._buffer[start:]), cut=True)
 
     def _is_long(self, end: int) -> bool:
-        """Whether the record from `_pos` to `end`, or further, is too long; if so, report it."""
+        """Whether the record, which runs from `_pos` to `end` or beyond, is too long; if so, report it."""
         start = self._pos
         if end - start <= self._limit:
             return False
         if self._offset == start == 0 and _BYTE_ORDER_MARK.startswith(self._buffer):
-            return False  # two bytes of the mark, and a limit of one
+            return False  # the first two bytes of the mark, under a limit of one
         reason = f"longer than the limit of {self._limit} bytes"
         self._report_long(reason, bytes(self._buffer[start : start + DATA_BYTES]))
         return True
 
     if TYPE_CHECKING:
-        # Decode, report or skip the record at `start`. A `failure` is what decoding it has raised before.
+        # Decode, report or skip the record at `start`. `failure` is what decoding it has already raised, if anything.
         def _take(
             self, start: int, text: bytes, failure: BaseException | None = None, *, cut: bool = False
         ) -> None: ...

@@ -1,7 +1,7 @@
 """The media types of what this package writes, for `Content-Type` and `Accept`.
 
-JSON (RFC 8259), MessagePack and server-sent events have theirs registered with IANA. NDJSON has none; this is the
-one in use. Frames of MessagePack are for connections of their own, and have none either.
+Those of JSON (RFC 8259), MessagePack and server-sent events are registered with IANA. NDJSON has none; this is the one
+in common use. MessagePack frames are meant for connections of their own, and have none either.
 
 >>> from chatcodec import media_types
 >>> media_types.MSGPACK

@@ -1,11 +1,11 @@
-"""Convert single messages between JSON and MessagePack, with the fields that the record does not know.
+"""Convert single messages between JSON and MessagePack, including the fields that the record does not define.
 
 The known fields are checked as `decode` checks them; unknown fields and the order are kept. The message is decoded
 once. Both functions raise only `msgspec.DecodeError` (`msgspec.ValidationError`) for bad input and
 `msgspec.EncodeError` for what the other format cannot hold, never quote data, and are safe to call from many threads.
 
-To read a field as well, use `chatcodec.msgpack.peek` on the MessagePack side: it costs a fraction of a
-`chatcodec.json.peek`, because MessagePack is skipped by lengths.
+To read a field as well, call `chatcodec.msgpack.peek` on the MessagePack side: it costs a fraction of a
+`chatcodec.json.peek`, because MessagePack values are skipped by their lengths.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _encode_msgpack = msgspec.msgpack.Encoder().encode
 def json_to_msgpack(buf: Buffer) -> bytes:
     r"""Convert a JSON message to MessagePack.
 
-    `timestamp` becomes the timestamp extension. Times in other places stay text.
+    `timestamp` becomes the timestamp extension. Times elsewhere remain text.
 
     Raises:
         msgspec.DecodeError: `buf` is not one JSON text, or text in it is not UTF-8.
         msgspec.ValidationError: it is well-formed, but does not fit `ChatCompletionResponse`.
         msgspec.EncodeError: it holds an integer beyond 64 bits.
-        TypeError: `buf` has no buffer.
+        TypeError: `buf` is not a buffer.
         ValueError: `buf` is closed or released.
         BufferError: `buf` is not C-contiguous.
 
@@ -65,13 +65,13 @@ def json_to_msgpack(buf: Buffer) -> bytes:
 def msgpack_to_json(buf: Buffer) -> bytes:
     r"""Convert a MessagePack message to JSON.
 
-    Binary becomes base64 text, keys that are numbers and times become text, NaN and infinities null.
+    Binary becomes base64 text, times and numeric keys become text, and NaN and infinities become null.
 
     Raises:
         msgspec.DecodeError: `buf` is not one MessagePack value, or text in it is not UTF-8.
         msgspec.ValidationError: it is well-formed, but does not fit `ChatCompletionResponse`.
-        msgspec.EncodeError: it holds an extension, or a key that is not text, binary, time or number.
-        TypeError: `buf` has no buffer.
+        msgspec.EncodeError: it holds an extension, or a key that is not text, binary, a time or a number.
+        TypeError: `buf` is not a buffer.
         ValueError: `buf` is closed or released.
         BufferError: `buf` is not C-contiguous.
 
@@ -90,7 +90,7 @@ def msgpack_to_json(buf: Buffer) -> bytes:
 
 
 def _raise_not_decoded(error: Exception, decode: Callable[[Buffer], object], buf: Buffer) -> NoReturn:
-    """Raise what is wrong with the record in `buf`, or that a field unknown to it is what cannot be converted."""
+    """Raise what is wrong with the record in `buf`, or `EncodeError` if only an unknown field cannot be converted."""
     if isinstance(error, msgspec.ValidationError) or "hashable" in str(error):
         decode(buf)
         raise msgspec.EncodeError(_NOT_HELD) from None
@@ -103,7 +103,7 @@ def _raise_not_decoded(error: Exception, decode: Callable[[Buffer], object], buf
 def _raise_not_held(error: Exception) -> NoReturn:
     """Raise `error` as an `EncodeError`."""
     if isinstance(error, TypeError):
-        # What came off the wire has an encoding in its own format, so the other one is what cannot hold it.
+        # It was decoded from one format, so it is the other one that cannot hold it.
         raise msgspec.EncodeError(_NOT_HELD) from None
     try:
         raise_encode_error(error)
