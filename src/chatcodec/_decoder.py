@@ -1,6 +1,6 @@
-"""Streams without framing: the bytes buffered, the limit, errors, and the iterators over sources.
+"""What the stream decoders share: the buffer, the limit on a record, and the reporting of errors.
 
-A framing is a subclass of `StreamDecoder` that knows where records end. None does I/O: chunks in, records out.
+Each framing subclasses `StreamDecoder` and knows where records end. No decoder does I/O: chunks in, records out.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ if TYPE_CHECKING:
     R = TypeVar("R", default=ChatCompletionResponse)
     D = TypeVar("D", bound="StreamDecoder[Any]")
 else:
-    from typing import TypeVar  # whose default the type checkers alone need
+    from typing import TypeVar  # only type checkers need the default
 
     T = TypeVar("T")
 
-# A whole answer with a long tool result is below 1 MiB. A record of sixteen is an attack or a fault, and a thousand
-# connections that each buffer one still fit a gateway.
+# A whole response with a long tool result is below 1 MiB. A record of 16 MiB is an attack or a fault, and a gateway
+# still has room for a thousand connections that each buffer one.
 MAX_RECORD_BYTES = 16 * 1024 * 1024
 
-# How many bytes the fast path takes at a time: at most, after a record that it stopped at, and, where such records
-# follow each other, at least. What it had split after that one is split again.
+# How many bytes the fast path takes at a time: at most, after a record that it stopped at, and at least, if it stops
+# again and again. Bytes that it had already split after such a record are split again, so it takes fewer of them.
 _RUN_BYTES = 64 * 1024
 _RUN_BYTES_AFTER_STOP = 1024
 _FEWEST_RUN_BYTES = 16
 
-# Up to here it costs less to copy an unfinished record for each chunk than to let it grow in place.
+# Up to this size, copying an incomplete record for each chunk costs less than growing it in place.
 _SHORT = 4096
 
 _STREAM_ERRORS = ("incomplete", "upstream")
 
 
 class StreamDecoder(Generic[T]):
-    """The part of a stream decoder that does not know how records are framed.
+    """The part of a stream decoder that does not depend on the framing.
 
-    `_buffer[_pos:]` is received and not decoded yet, and up to `_searched` no record ends in it. `_offset` is the
-    place of the buffer in the stream, `_index` the number of records so far. `_skipped` is the index, offset and
-    first bytes of a record that is too long, while the rest of it is still to come. `_missing` says why a stream that
-    ended here would be cut, however whole its records are.
+    `_buffer[_pos:]` has been received but not decoded, and no record ends in it before `_searched`. `_offset` is the
+    position of the buffer in the stream, `_index` the number of records so far. While a record that is too long is
+    being skipped, `_skipped` is its index, offset and first bytes. `_missing` is the reason why a stream that ended now
+    would be incomplete even if all its records are whole, or empty.
     """
 
     _unit: ClassVar[str]
@@ -69,10 +69,10 @@ class StreamDecoder(Generic[T]):
             message = f"max_record_bytes is {max_record_bytes}, and must be 1 or more, or None for no limit"
             raise ValueError(message)
         self._limit = sys.maxsize if max_record_bytes is None else max_record_bytes
-        # No record is too long that ends, with what frames it, within so many bytes.
+        # A record that ends within this many bytes, including what frames it, is not too long.
         self._most_run_bytes = min(self._limit + self._overhead, _RUN_BYTES)
         self._on_error = on_error
-        # bytes() returns exact bytes as they are, without a copy.
+        # bytes() returns a `bytes` object itself, not a copy.
         self._decode: Callable[[bytes], Any] = bytes if type is bytes else self._format.Decoder(type).decode
         self._reset()
 
@@ -90,22 +90,22 @@ class StreamDecoder(Generic[T]):
 
     @property
     def buffered(self) -> int:
-        """How many received bytes are not decoded yet."""
+        """The number of bytes received but not yet decoded."""
         return len(self._buffer) - self._pos
 
     def feed(self, data: Buffer) -> list[T]:
         """Take the next chunk, of any size, and return the records that it completed.
 
         Raises:
-            RecordError: a record is bad, and there is no `on_error`. The good ones found before it are in its
-                `records`. The chunk is consumed; the next call, with ``b""`` if need be, continues after it.
+            RecordError: a record is bad, and there is no `on_error`. The good records before it are in its `records`.
+                The chunk is consumed; the next call, with ``b""`` if need be, continues after the bad record.
             StreamError: the stream itself reports a failure. `records` and the next call are as above.
-            TypeError: `data` has no buffer.
-            ValueError: its buffer is closed or released.
-            BufferError: its buffer is not C-contiguous.
+            TypeError: `data` is not a buffer.
+            ValueError: `data` is closed or released.
+            BufferError: `data` is not C-contiguous.
         """
         if type(data) is not bytes:
-            data = contiguous(data)  # views are made of what is kept here, so it must not change
+            data = contiguous(data)  # records can be views of it, so it must not change
         buffer = self._buffer
         if not buffer:
             self._buffer = data
@@ -113,7 +113,7 @@ class StreamDecoder(Generic[T]):
             if self._pos:  # after an error
                 self._trim()
                 buffer = self._buffer
-            # What is shorter than the chunk is copied, and what is longer grows in place.
+            # A buffer shorter than the chunk is copied, a longer one grows in place.
             if len(buffer) > _SHORT and len(buffer) > len(data) and type(buffer) is bytes:
                 buffer = bytearray(buffer)
             buffer += data
@@ -132,11 +132,12 @@ class StreamDecoder(Generic[T]):
         return self._take_records()
 
     def finish(self) -> list[T]:
-        """End the stream, return the last records, and be ready for a new stream.
+        """End the stream, return its last records, and get ready for a new stream.
 
         Raises:
-            StreamError: the stream is broken: it was cut, for example. `records` holds the last good ones.
-            RecordError: it is whole, but a bad record was not reported yet: the first of these. `records` as above.
+            StreamError: the stream is broken, for example cut short. Its `records` are the last good ones.
+            RecordError: the stream is whole, but bad records had not been reported yet. This is the first of them;
+                its `records` are the last good ones.
         """
         while True:
             try:
@@ -163,7 +164,7 @@ class StreamDecoder(Generic[T]):
         return records
 
     def _trim(self) -> None:
-        """Drop what is decoded from the buffer."""
+        """Drop the decoded bytes from the buffer."""
         pos = self._pos
         self._offset += pos
         self._pos = self._searched = 0
@@ -173,9 +174,9 @@ class StreamDecoder(Generic[T]):
             self._buffer = self._buffer[pos:]
 
     def _pass(self, records: int, pos: int, stop: int, interrupt: BaseException | None = None) -> bool:
-        """Go to `pos`, past so many records; return whether what is buffered fills the run, which ends at `stop`.
+        """Advance to `pos`, past that many records; return whether the buffer reaches `stop`, the end of the run.
 
-        Raises the `interrupt` of `_decode_all`, if there is one.
+        Raises `interrupt`, which `_decode_all` has returned, if there is one.
         """
         self._index += records
         self._pos = pos
@@ -187,20 +188,20 @@ class StreamDecoder(Generic[T]):
         return True
 
     def _stop(self, records: int, pos: int, failure: BaseException | None, *, tried: bool) -> BaseException | None:
-        """Stop the fast path at the record at `pos`, which so many come before; return why decoding it failed.
+        """Stop the fast path at the record at `pos`, after that many records; return why decoding it failed.
 
-        Where it was not `tried`, the failure of `_decode_all` is none of the record's, and is raised.
+        If it was not `tried`, the failure from `_decode_all` is not the record's, and is raised.
         """
         most = _RUN_BYTES_AFTER_STOP if pos > self._pos else max(self._run_bytes // 4, _FEWEST_RUN_BYTES)
         self._run_bytes = min(most, self._most_run_bytes)
         self._pass(records, pos, sys.maxsize, None if tried else failure)
-        return StopIteration() if tried and failure is None else failure  # that one passed for the end of the messages
+        return StopIteration() if tried and failure is None else failure  # `extend` took it for the end of the messages
 
     def _decode_all(self, messages: list[Any]) -> tuple[int, BaseException | None]:
         """Decode messages up to the first that fails; return how many were decoded, and what that one raised.
 
-        If all were decoded, an error is none of theirs: it is what the handler of a signal raised, such as
-        `KeyboardInterrupt`, which comes out of a call of C code at its end.
+        If all were decoded, no message caused the error: a signal handler raised it, such as `KeyboardInterrupt`, and
+        it surfaced when the call of C code returned.
         """
         records = self._records
         before = len(records)
@@ -217,12 +218,12 @@ class StreamDecoder(Generic[T]):
     ) -> None:
         """Decode the message of the record at `start`, or report, with `data`, why that fails.
 
-        A `failure` is what decoding it has raised before. Where the record is `cut`, it is the stream that failed.
+        `failure` is what decoding it has already raised, if anything. If the record is `cut`, the stream has failed.
         """
         try:
             if failure is None:
                 if cut and self._decode is bytes:
-                    self._format.decode(message, type=Raw)  # its syntax says whether it is whole
+                    self._format.decode(message, type=Raw)  # its syntax shows whether it is whole
                 self._records.append(self._decode(message))
                 return
         except BaseException as error:
@@ -231,7 +232,7 @@ class StreamDecoder(Generic[T]):
         self._report("incomplete" if cut else kind, start, str(cause), data or message, cause)
 
     def _report(self, kind: Kind, start: int, reason: str, data: bytes, cause: Exception | None = None) -> None:
-        """Report what is wrong with the record at `start`. The position must be after it."""
+        """Report what is wrong with the record at `start`. `_pos` must already be past it."""
         error_type = StreamError if kind in _STREAM_ERRORS else RecordError
         shown = data[: min(DATA_BYTES, self._limit)]
         error = error_type(kind, self._unit, self._index, self._offset + start, reason, shown)
@@ -244,7 +245,7 @@ class StreamDecoder(Generic[T]):
             del error
 
     def _report_long(self, reason: str, data: bytes) -> None:
-        """Report the record at `_pos` as too long, and go past what is here of it."""
+        """Report the record at `_pos` as too long, and skip what has arrived of it."""
         start = self._pos
         self._index += 1
         self._skipped = self._index, self._offset + start, data[: min(DATA_BYTES, self._limit)]
@@ -252,7 +253,7 @@ class StreamDecoder(Generic[T]):
         self._report("too_long", start, reason, data)
 
     def _end(self) -> None:
-        """Decide about what the stream ended in. Called again after an error, until it raises none."""
+        """Handle an incomplete last record, then a missing end. Called again after an error, until it raises none."""
         start, self._pos = self._pos, len(self._buffer)
         if self._skipped is not None:
             self._index, offset, data = self._skipped
@@ -265,27 +266,27 @@ class StreamDecoder(Generic[T]):
             self._index += 1
             self._report("incomplete", self._pos, reason, b"")
 
-    if TYPE_CHECKING:  # what a framing brings
+    if TYPE_CHECKING:  # a framing implements these
         # Decode whole records from `_pos` on, and then the one that needs the exact path, if any.
-        # Return False where only an incomplete record is left.
+        # Return False if only an incomplete record remains.
         def _step(self) -> bool: ...
 
-        # Go to the end of a record that is too long; return False if that is still to come.
+        # Skip to the end of a record that is too long; return False if the end has not arrived.
         def _skip(self) -> bool: ...
 
-        # Decide about the record at `start`, in which the stream ended.
+        # Decode or report the record at `start`, which the stream ended in.
         def _end_record(self, start: int) -> None: ...
 
 
 def next_index(decoder: StreamDecoder[Any]) -> int:
-    """Return the number of the record that comes next, or has not ended yet."""
+    """Return the number of the next record, or of the incomplete one."""
     return decoder._index + 1  # pyright: ignore[reportPrivateUsage]
 
 
 def converting(decoder: type[D], convert: Callable[[bytes], Any], **options: Unpack[Options]) -> D:
-    """Return a stream decoder whose records are what `convert` makes of each message.
+    """Return a stream decoder whose records are what `convert` returns for each message.
 
-    What `convert` raises of `DecodeError` and `EncodeError` makes the record a bad one.
+    If `convert` raises `DecodeError` or `EncodeError`, the record is a bad one.
     """
     result = decoder(Raw, **options)
     result._decode = convert  # pyright: ignore[reportPrivateUsage]

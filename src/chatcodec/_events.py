@@ -12,18 +12,18 @@ from ._writers import BLANK, encode_lines, encode_plain, encoded, not_encoded
 
 DONE = b"[DONE]"
 LINE_ENDS = (b"\n", b"\r")
-# The end of a line that a blank line follows, and that blank line. "\r\n" is one end.
+# The end of a line, and the blank line that follows. "\r\n" is one line end.
 EVENT_END = re.compile(rb"(?:\n(?=[\r\n])|\r(?=\r))(?:\r\n?|\n)")
-_LF_EVENT_END = re.compile(rb"\n\n")  # at least seven times as fast, where there is no "\r"
+_LF_EVENT_END = re.compile(rb"\n\n")  # for runs without "\r": at least seven times as fast
 
 _LF, _CR = b"\n\r"
 _LINE_BREAK = re.compile(rb"\r\n?|\n")
-# The fields of an event stream beside data, and the name that a comment has.
+# The fields of an event stream besides data; a comment is a line with an empty field name.
 _KNOWN_FIELDS = (b"event", b"id", b"retry", b"")
 
 
 def last_end(data: bytes | bytearray, start: int, stop: int) -> int:
-    """Return where the last event that ends in `data[start:stop]` ends; 0 if none does."""
+    """Return the end of the last event that ends in `data[start:stop]`; 0 if none does."""
     if data.find(b"\r", start, stop) < 0:
         found = data.rfind(b"\n\n", start, stop)
         return found + 2 if found >= 0 else 0
@@ -36,9 +36,10 @@ def last_end(data: bytes | bytearray, start: int, stop: int) -> int:
 
 
 def split(run: bytes) -> tuple[list[bytes], list[int], bool]:
-    """Split a run of whole events, up to one that only the exact path can take.
+    """Split a run of whole events, up to the first that needs the exact path.
 
-    Return the data of those that have some, the numbers, from 0, of those that have none, and whether these are all.
+    Return the data of the events that have some, the numbers (from 0) of those that have none, and whether the whole
+    run was split.
     """
     end = b"\r\n\r\n" if run.endswith(b"\r\n\r\n") else b"\n\n"
     if run.startswith(b"data: "):
@@ -48,10 +49,10 @@ def split(run: bytes) -> tuple[list[bytes], list[int], bool]:
         if _LF not in text and _CR not in text:
             return messages, [], True
     if _CR in run:
-        run = b"\n".join([*run.splitlines(), b""])  # of bytes, it takes the three line ends of the standard, no other
+        run = b"\n".join([*run.splitlines(), b""])  # splits bytes at the three line ends of the standard, and no other
     messages = []
     idle: list[int] = []
-    # Whether an event that is like this around its data is a record. Few differ, and few have to be parsed.
+    # Whether an event with these bytes around its data is a record. They vary little, so few events have to be parsed.
     known: dict[tuple[bytes, ...], bool | None] = {}
     for event in run[:-2].split(b"\n\n"):
         before, name, value = event.partition(b"data:")
@@ -70,9 +71,9 @@ def split(run: bytes) -> tuple[list[bytes], list[int], bool]:
 
 
 def _is_record(event: bytes, before: bytes) -> bool | None:
-    """Return whether `event` has data, which comes after `before`; None where only the exact path can say."""
+    """Return whether `event` has data, which follows `before`; None if only the exact path can decide."""
     if not event or event[0] == _LF or event[-1] == _LF:
-        return None  # blank lines, which are events of their own
+        return None  # extra blank lines, each of which counts as an event
     kind, data, foreign = parse(event)
     if kind == b"error" or len(data) > 1 or (before[-1:] not in (b"", b"\n") if data else foreign):
         return None
@@ -80,7 +81,7 @@ def _is_record(event: bytes, before: bytes) -> bool | None:
 
 
 def before_blank(messages: list[bytes]) -> list[bytes]:
-    """Return `messages` up to the first that is no record: blank, or the end of the stream."""
+    """Return `messages` up to the first that is not a record: a blank one, or ``[DONE]``."""
     if not _may_be_blank(messages):
         return messages
     found = (number for number, message in enumerate(messages) if message.strip(BLANK) in (b"", DONE))
@@ -88,22 +89,22 @@ def before_blank(messages: list[bytes]) -> list[bytes]:
 
 
 def _may_be_blank(messages: list[bytes]) -> bool:
-    """Whether one of `messages` may be no record. Objects are none of these, and other JSON is rare."""
+    """Whether any of `messages` might not be a record. JSON objects always are, and other JSON is rare."""
     return bool(messages) and min(messages) < b"{"
 
 
 def size_of(run: bytes, events: int) -> int:
-    """Return the size of so many events at the start of `run`."""
+    """Return the size of the first `events` events of `run`."""
     ends = (EVENT_END if _CR in run else _LF_EVENT_END).finditer(run)
     return max((end.end() for end in islice(ends, events)), default=0)
 
 
 def parse(event: bytes) -> tuple[bytes, list[bytes], bool]:
-    """Return the type of an event, its lines of data, and whether it has a line that no event stream has."""
+    """Return the type of an event, its lines of data, and whether it has a line that is not of an event stream."""
     kind = b""
     data: list[bytes] = []
     foreign = False
-    # Of bytes, splitlines() takes the three line ends of the standard and no other.
+    # splitlines() splits bytes at the three line ends of the standard, and no other.
     for line in event.splitlines():
         name, _, value = line.partition(b":")
         if name == b"data":
@@ -131,7 +132,7 @@ def encode_events(items: list[Any], first: int) -> bytes:
 
 
 def _data(message: bytes, number: int) -> bytes:
-    """Return what follows the first ``data:`` of the event that holds `message`, but for its last line end."""
+    """Return `message` as it stands in an event after the first ``data: ``, without its last line end."""
     visible = message.strip(BLANK)
     if not visible:
         raise not_encoded(number, "a blank message is no record")

@@ -1,4 +1,4 @@
-"""Sources to records and batches: what reads files and iterables of chunks, blocking or not, into a decoder."""
+"""Iterators over records and batches, which feed a decoder from files and iterables of chunks, sync or async."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What can be iterated over, or read, and gives no chunks of bytes.
+# Types that can be iterated over or read, but do not give chunks of bytes.
 _NOT_SOURCES = (str, bytes, bytearray, memoryview, os.PathLike, TextIOBase)
 
-# What comes after the last chunk.
+# Comes after the last chunk.
 _END: Any = object()
 
 READ_BYTES = 64 * 1024
 
-# How much of a chunk is decoded at once. That is some 75 small records, where the garbage collector starts at 700
-# new objects: with 64 KiB at once a small record takes 14 % longer.
+# How much of a chunk is decoded at once: about 75 small records. The garbage collector runs after 700 new objects, and
+# with 64 KiB at once a small record takes 14 % longer.
 PIECE_BYTES = 16 * 1024
 
 if TYPE_CHECKING:
 
     class BinaryFile(Protocol):
-        """What is read from, if it has no ``read1``."""
+        """A file, whose ``read1`` is called instead if it has one."""
 
         def read(self, size: int, /) -> bytes: ...
 
     class AsyncBinaryFile(Protocol):
-        """What is read from with ``await``, like `asyncio.StreamReader`."""
+        """A file with an async ``read``, like `asyncio.StreamReader`."""
 
         def read(self, size: int, /) -> Awaitable[bytes]: ...
 
     class Decoder(Protocol[T]):
-        """What the iterators need of a stream decoder."""
+        """What the iterators need from a stream decoder."""
 
         def feed(self, data: Buffer) -> list[T]: ...
         def finish(self) -> list[T]: ...
@@ -51,13 +51,13 @@ if TYPE_CHECKING:
         _missing: str
 
     class Options(TypedDict, total=False):
-        """What `StreamDecoder` takes beside the type."""
+        """The arguments of `StreamDecoder` besides the type."""
 
         max_record_bytes: int | None
         on_error: Callable[[RecordError], object] | None
 
     class EventOptions(Options, total=False):
-        """What `StreamDecoder` of events takes beside the type."""
+        """The arguments of the `StreamDecoder` for events besides the type."""
 
         require_done: bool
 
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 
 
 def batches(decoder: Decoder[T], source: Source) -> Iterator[list[T]]:
-    """Return an iterator over what each piece of `source` completed, never an empty list."""
+    """Return an iterator over lists of the records that each piece of `source` completed, none of them empty."""
     read = getattr(source, "read1", None) or getattr(source, "read", None)
     if isinstance(source, _NOT_SOURCES) or not (read or hasattr(source, "__iter__")):
         raise _not_a_source(source, "a file opened with 'rb', or an iterable of chunks")
@@ -76,12 +76,12 @@ def batches(decoder: Decoder[T], source: Source) -> Iterator[list[T]]:
 
 def records(decoder: Decoder[T], source: Source) -> Iterator[T]:
     """Return an iterator over the records of `source`."""
-    # In C: a __next__ in Python for every record would cost some 60 ns a record.
+    # In C: a __next__ in Python would cost about 60 ns per record.
     return chain.from_iterable(iter(partial(_next_records, batches(decoder, source)), None))
 
 
 def abatches(decoder: Decoder[T], source: AsyncSource) -> _AsyncBatches[T]:
-    """Return an async iterator over what each piece of `source` completed, never an empty list."""
+    """Return an async iterator over lists of the records that each piece of `source` completed, none of them empty."""
     read = getattr(source, "read", None)
     if isinstance(source, (*_NOT_SOURCES, IOBase)) or not (read or hasattr(source, "__aiter__")):
         raise _not_a_source(source, "an object with async read(n), or an async iterable of chunks")
@@ -103,7 +103,7 @@ def _not_a_source(source: object, expected: str) -> TypeError:
 
 
 async def _read(read: Callable[[int], Awaitable[bytes]]) -> bytes:
-    """Return what `read` returns, or `_END` where that is empty."""
+    """Return what `read` returns, or `_END` if that is empty."""
     data = await read(READ_BYTES)
     return _END if data == b"" else data
 
@@ -117,9 +117,9 @@ class _Feeder(Generic[T]):
         self._chunk = b""
         self._pos = 0
         self._ended = False
-        # Whether the decoder is called next without a new chunk: at the end, or after an error, when more can follow.
+        # Whether to call the decoder next without new data: at the end, or after an error, when more can follow.
         self._due = False
-        self._errors: list[BaseException] = []  # one at most, which comes next
+        self._errors: list[BaseException] = []  # at most one, to raise next
 
     def _take(self, chunk: Buffer) -> None:
         """Take the next chunk, or `_END`."""
@@ -131,13 +131,13 @@ class _Feeder(Generic[T]):
             self._pos = 0
 
     def _fail(self, error: BaseException) -> None:
-        """Note what the source raised: a generator is over then, and its end is not that of the stream."""
+        """Note that the source raised: a generator has ended then, without having reached the end of the stream."""
         if self._from_generator:
             reason = f"the source ended when it raised {type(error).__name__}"
             self._decoder._missing = reason  # pyright: ignore[reportPrivateUsage]
 
     def _next_piece(self) -> list[T] | None:
-        """Return what the next piece completed, or ``None`` where a chunk is needed for it."""
+        """Return the records that the next piece completed, or ``None`` if a new chunk is needed first."""
         if self._errors:
             raise self._errors.pop()
         piece = b"" if self._due else self._chunk[self._pos : self._pos + PIECE_BYTES]
@@ -149,7 +149,7 @@ class _Feeder(Generic[T]):
             return self._decoder.finish() if self._ended else self._decoder.feed(piece)
         except RecordError as error:
             self._errors.append(error)
-            self._due = not self._ended  # with this error the stream is finished
+            self._due = not self._ended  # `finish` raises only one error
             found, error.records = error.records, []
             return found
         except BaseException as error:
@@ -187,7 +187,7 @@ class _Batches(_Feeder[T]):
 
 
 def _next_records(batches: Iterator[list[T]]) -> Iterable[T] | None:
-    """Return the next batch, or None at the end. An error comes out of a batch: out of here it would end the chain."""
+    """Return the next batch, or None at the end. An error is raised from a batch: from here, it would end the chain."""
     try:
         return next(batches, None)
     except BaseException as error:
@@ -195,7 +195,7 @@ def _next_records(batches: Iterator[list[T]]) -> Iterable[T] | None:
 
 
 def _raising(error: list[BaseException]) -> Iterator[Any]:
-    """Return an iterator that raises what is in `error` once."""
+    """Return an iterator that raises the error in `error`, once."""
     raise error.pop()
     yield
 
@@ -232,7 +232,7 @@ class _AsyncBatches(_Feeder[T]):
         return batch
 
     async def aclose(self) -> None:
-        """Close the source if it is an async generator: left to the collector, it would be closed in another task."""
+        """Close the source if it is an async generator: the garbage collector would do so in another task."""
         if self._from_generator:
             await self._source.aclose()
 
@@ -254,5 +254,5 @@ class _AsyncRecords(Generic[T]):
             self._batch = iter(await self._batches.__anext__())
 
     async def aclose(self) -> None:
-        """Close the source as that of the batches."""
+        """Close the source, as `_AsyncBatches.aclose` does."""
         await self._batches.aclose()

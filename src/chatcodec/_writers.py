@@ -1,7 +1,7 @@
-"""What the writers of the three framings share: what they accept, the two paths to messages, and iteration.
+"""What the writers of the three framings share: input checks, the two paths to encoded messages, and iteration.
 
-Fast: where all records are plain, one call encodes them. Exact: the codec encodes each record that is not encoded yet,
-and an error carries its number.
+The fast path encodes all records in one call, if they are plain. The exact path has the codec encode each record that
+is not encoded yet, and an error gives its number.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     Encode = Callable[[list[Any], int], bytes]
     OneOrMany = Union[Struct, "Message", list[Any]]
 
-# A message that is encoded already.
+# A message that is already encoded.
 Message = Union[bytes, bytearray, memoryview, Raw]
 Item = TypeVar("Item", bound=Union[Struct, Message])
 R = TypeVar("R")
 
-# White space of JSON: what a reader skips as a keep-alive holds nothing else.
+# JSON's white space: readers skip a line or event that holds nothing else as a keep-alive.
 BLANK = b" \t\r\n"
 
 _MESSAGES: tuple[type[Any], ...] = (bytes, bytearray, memoryview, Raw)
@@ -37,7 +37,7 @@ _ENCODED = frozenset(_MESSAGES)
 _SINGLE: tuple[type[Any], ...] = (*_MESSAGES, Struct)
 _OTHER_ITERABLES: tuple[type[Any], ...] = (str, dict)
 
-# The exact path alone needs the codec's hook: it is called for what the fast path cannot encode either.
+# Without the codec's `enc_hook`: what needs it fails here and takes the exact path.
 encode_lines = msgspec.json.Encoder().encode_lines
 _encode_message = msgspec.msgpack.Encoder().encode
 
@@ -48,15 +48,15 @@ def encode_messages(records: list[Any]) -> list[bytes]:
 
 
 def listed(records: Iterable[Any]) -> list[Any]:
-    """Return `records` as a list. Raises `TypeError` for what is no collection of records or messages."""
+    """Return `records` as a list. Raises `TypeError` if it is not an iterable of records or messages."""
     _check(records, "an iterable of records or messages")
     return [*records]
 
 
 def encode_plain(items: list[Any], encode: Callable[[list[Any]], R]) -> R | None:
-    """Return what `encode` returns, or None where an item is not plain or cannot be encoded.
+    """Return what `encode` returns, or None if an item is not plain or cannot be encoded.
 
-    A plain item is a `ChatCompletionResponse` that msgspec writes as the codecs do: without a time, or with one in UTC.
+    A plain item is a `ChatCompletionResponse` that msgspec encodes as the codecs do: with no time, or with one in UTC.
     """
     try:
         for record in items:
@@ -103,12 +103,12 @@ def not_encoded(number: int, reason: str, kind: type[Exception] = EncodeError) -
 def encode_json_lines(items: list[Any], first: int) -> bytes:
     """Encode records and messages as lines of JSON; `first` is the number of the first."""
     lines = encode_plain(items, encode_lines)
-    # A view in a record's choices can hold line breaks. BytesIO splits in a third of the time of count().
+    # A view in a record's choices can hold line breaks. BytesIO finds them three times faster than count().
     if lines is not None and len([*BytesIO(lines)]) == len(items):
         return lines
     messages = encoded(items, json.encode, first)
     lines = b"\n".join([*messages, b""])
-    # strip() without an argument takes all that is blank, and more.
+    # strip() without an argument strips all of BLANK, and more, so it misses no blank message.
     if len([*BytesIO(lines)]) != len(items) or not all(map(bytes.strip, messages)):
         lines = b"\n".join([*map(_one_line, messages, count(first)), b""])
     return lines
@@ -123,13 +123,13 @@ def _one_line(message: bytes, number: int) -> bytes:
         return msgspec.json.format(message, indent=-1)
     except Exception as error:
         failure = error
-    # Outside the `except`, or `failure`, which can hold the data, would be the context.
+    # Outside the `except`, so that `failure`, which can hold the data, does not become `__context__`.
     cause = decode_error(failure.with_traceback(None), message)
     raise not_encoded(number, f"line breaks in what is not JSON: {cause}") from cause
 
 
 def iterate(items: Iterable[Any], encode: Encode, end: bytes) -> Iterator[bytes]:
-    """Return an iterator over one chunk per item, and `end`."""
+    """Return an iterator over one chunk per item, then `end`."""
     _check(items, "an iterable of records, messages, or lists of them")
     return _chunks(items, encode, end)
 
@@ -147,7 +147,7 @@ def _chunks(items: Iterable[OneOrMany], encode: Encode, end: bytes) -> Iterator[
 
 
 def aiterate(items: AsyncIterable[Any], encode: Encode, end: bytes) -> AsyncIterator[bytes]:
-    """Return an async iterator over one chunk per item, and `end`."""
+    """Return an async iterator over one chunk per item, then `end`."""
     if not hasattr(items, "__aiter__"):
         _reject(items, "an async iterable of records, messages, or lists of them", "iter_encode takes others")
     return _achunks(items, encode, end)
@@ -164,7 +164,7 @@ async def _achunks(items: AsyncIterable[OneOrMany], encode: Encode, end: bytes) 
             if chunk:
                 yield chunk
     finally:
-        # Left to the garbage collector, a generator would be closed later, and in another task.
+        # The garbage collector would close a generator later, and in another task.
         if aclose := getattr(source, "aclose", None):
             await aclose()
     if end:
@@ -172,7 +172,7 @@ async def _achunks(items: AsyncIterable[OneOrMany], encode: Encode, end: bytes) 
 
 
 def _check(values: Any, expected: str) -> None:
-    """Raise `TypeError` for what would be iterated over as something else than records, or not at all."""
+    """Raise `TypeError` if `values` cannot be iterated over, or not as records."""
     if isinstance(values, _SINGLE):
         _reject(values, expected, "put a single one in a list")
     if hasattr(values, "__aiter__"):

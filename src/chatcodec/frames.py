@@ -1,7 +1,7 @@
-"""Streams of MessagePack frames: one record a frame.
+"""Streams of MessagePack frames: one record per frame.
 
-A frame is a 4-byte big-endian length, then that many bytes of MessagePack: what Tokio's
-``LengthDelimitedCodec``, Netty's ``LengthFieldPrepender(4)`` and Erlang's ``{packet, 4}`` speak.
+A frame is a 4-byte big-endian length, then that many bytes of MessagePack. Tokio's ``LengthDelimitedCodec``, Netty's
+``LengthFieldPrepender(4)`` and Erlang's ``{packet, 4}`` frame messages in the same way.
 
 How a stream is cut into chunks never matters: any cut gives the same records and the same errors.
 Frames of length 0 are keep-alives.
@@ -55,9 +55,9 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
     Args:
         type: what a frame is decoded as: `ChatCompletionResponse`, `Envelope`, a Struct of your own,
             `msgspec.Raw` (a view of a message whose syntax was checked), or `bytes` (the message, not parsed).
-        max_record_bytes: a longer frame, without its header, is one bad record. It is reported from its header, and
-            skipped without being buffered. ``None`` for no limit.
-        on_error: called with the `RecordError` of each bad record, instead of raising it; never with a `StreamError`.
+        max_record_bytes: a longer frame, not counting its header, is one bad record. It is reported as soon as its
+            header has arrived, and skipped without being buffered. ``None`` for no limit.
+        on_error: called with the `RecordError` for each bad record, instead of raising it; never with a `StreamError`.
 
     Raises:
         ValueError: `max_record_bytes` is below 1.
@@ -78,16 +78,16 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
 
     def _reset(self) -> None:
         super()._reset()
-        # How many bytes of a frame that is too long are still to come.
+        # How many bytes of a frame that is too long remain to be skipped.
         self._left = 0
-        # How many bytes from `_pos` on it takes to complete a frame, or its header.
+        # How many bytes from `_pos` on complete the next frame, or its header.
         self._wanted = 4
 
     def _step(self) -> bool:
         buffer, start = self._buffer, self._pos
         if len(buffer) - start < self._wanted:
             return False
-        if type(buffer) is bytearray:  # a long frame came in parts
+        if type(buffer) is bytearray:  # a long frame arrived in parts
             if not self._take_frame():
                 return False
             self._trim()
@@ -97,7 +97,7 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
         run = buffer[start:stop]
         size = len(run)
         messages: list[Any] = []
-        # The 4 is the size of a header, and not a name: a look-up for every frame would cost 2 %.
+        # 4 is the size of a header, as a literal: looking up a name for every frame would cost 2 %.
         begin, end = 4, 4 + _unpack(run)[0]
         while end <= size:
             messages.append(run[begin:end])
@@ -108,12 +108,12 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
             return self._take_frame()
         size = len(messages)
         if self._decode is bytes and not all(messages):
-            del messages[messages.index(b"") :]  # an empty frame is no record
+            del messages[messages.index(b"") :]  # an empty frame is not a record
         count, failure = self._decode_all(messages)
         if count < size:
             pos = start + 4 * count + sum(map(len, messages[:count]))
             return self._take_frame(self._stop(count, pos, failure, tried=count < len(messages)))
-        is_long = end - begin > self._limit  # and is reported from its header
+        is_long = end - begin > self._limit  # reported without waiting for the rest
         self._wanted = 4 if is_long else 4 + end - begin
         more = self._pass(count, start + begin - 4, stop, failure)
         return self._take_frame() if is_long else more
@@ -163,7 +163,7 @@ def iter_decode(
 ) -> Iterator[R]:
     r"""Iterate over the records of a binary file of frames, or of an iterable of chunks.
 
-    The options are those of `StreamDecoder`, all else is as in `chatcodec.ndjson.iter_decode`.
+    The options are those of `StreamDecoder`; otherwise as `chatcodec.ndjson.iter_decode`.
 
     >>> [record.cost for record in iter_decode([b"\0\0\0\1", b"\x80"])]
     [None]
@@ -194,7 +194,7 @@ def aiter_batches(
     type: type[R] = ChatCompletionResponse,  # type: ignore[assignment]
     **options: Unpack[Options],
 ) -> AsyncIterator[list[R]]:
-    """Iterate as `iter_batches` does, over the sources of `aiter_decode`: no ``await`` for each record."""
+    """Iterate as `iter_batches` does, over the sources of `aiter_decode`, without an ``await`` for each record."""
     return _iterate.abatches(StreamDecoder(type, **options), source)
 
 
@@ -208,11 +208,11 @@ _LONGEST = 2**32 - 1
 
 
 def encode(records: Iterable[Struct | Message]) -> bytes:
-    r"""Encode records, or messages that are encoded already, as frames. Messages are not parsed.
+    r"""Encode records, or messages that are already encoded, as frames. Messages are not parsed.
 
     Raises:
         msgspec.EncodeError: a record cannot be written, as in `msgpack.encode`, or a message is empty or longer than
-            2**32 - 1 bytes, which the length cannot say. The text starts with the record's number, from 1.
+            2**32 - 1 bytes, the most that a header can declare. The text starts with the record's number, from 1.
         TypeError: `records` is a single record or message, `str`, `dict`, or not iterable; a record is neither a
             Struct nor an encoded message, is an `Envelope`, or holds an object of a type that has no encoding.
         ValueError: a message is a view that has been released.
@@ -240,13 +240,13 @@ def _encode(items: list[Any], first: int) -> bytes:
 
 
 def iter_encode(items: Iterable[Struct | Message | list[Item]]) -> Iterator[bytes]:
-    r"""Encode records as they come: an iterator over one chunk per item, at once.
+    r"""Encode records as they arrive: iterate over one chunk per item, each yielded at once.
 
-    An item is a record, a message, or a list of them, such as `iter_batches` gives. An empty list gives no chunk.
-    Nothing follows the last item, since `END` is empty here. What `items` raises passes through.
+    An item is a record, a message, or a list of them, such as `iter_batches` yields. An empty list yields no chunk.
+    Nothing follows the last item, since `END` is empty here. Exceptions from `items` pass through.
 
     Raises:
-        EncodeError, TypeError, ValueError: from the iterator, as in `encode`, with records numbered through all items.
+        EncodeError, TypeError, ValueError: from the iterator, as in `encode`, with records numbered across all items.
 
     >>> from chatcodec import ChatCompletionResponse
     >>> list(iter_encode([ChatCompletionResponse(), [b"\x80", b"\xc0"]]))
@@ -256,7 +256,7 @@ def iter_encode(items: Iterable[Struct | Message | list[Item]]) -> Iterator[byte
 
 
 def aiter_encode(items: AsyncIterable[Struct | Message | list[Item]]) -> AsyncIterator[bytes]:
-    """Encode records as they come, as `iter_encode` and `chatcodec.ndjson.aiter_encode` do."""
+    """Encode records as they arrive, as `iter_encode` and `chatcodec.ndjson.aiter_encode` do."""
     return aiterate(items, _encode, END)
 
 
@@ -268,9 +268,9 @@ def stamp(
     extra: Mapping[str, Any] | None = None,
     **changes: Unpack[Changes],
 ) -> tuple[list[E], bytes]:
-    r"""Return what each of `messages` held, and the messages as frames, with the same fields set in all of them.
+    r"""Return an envelope of each of `messages`, and the messages as frames, with the same fields set in each.
 
-    It is `chatcodec.msgpack.stamp` for each message, and a frame each. Duplicates of untouched fields may stay.
+    Like `chatcodec.msgpack.stamp` for each message; each becomes one frame. Duplicates of untouched fields may remain.
 
     Arguments and errors are those of `chatcodec.ndjson.stamp`.
 

@@ -1,9 +1,9 @@
-r"""Streams of JSON lines (NDJSON, JSON Lines): one record a line.
+r"""Streams of JSON lines (NDJSON, JSON Lines): one record per line.
 
 How a stream is cut into chunks never matters: any cut gives the same records and the same errors.
 
-Only ``\n`` ends a line, and one ``\r`` before it is dropped; U+2028 and its like are text. Lines of spaces, tabs and
-``\r`` alone are keep-alives, and a byte order mark at the very start is skipped. A last line without its ``\n`` is a
+Only ``\n`` ends a line, and one ``\r`` before it is dropped; U+2028 and the like are text. Lines that hold only spaces,
+tabs and ``\r`` are keep-alives, and a byte order mark at the very start is skipped. A last line without its ``\n`` is a
 record if it decodes; if not, the stream was cut, which is a `StreamError`.
 """
 
@@ -44,7 +44,7 @@ __all__ = [
     "stamp",
 ]
 
-# What is blank sorts before this, and nothing that is not.
+# Blank lines sort before this, and lines that start with a visible character do not.
 _VISIBLE = b"!"
 
 
@@ -54,9 +54,9 @@ class StreamDecoder(_text.TextDecoder[T]):
     Args:
         type: what a line is decoded as: `ChatCompletionResponse`, `Envelope`, a Struct of your own,
             `msgspec.Raw` (a view of a line whose syntax was checked), or `bytes` (the line, not parsed).
-        max_record_bytes: a longer line, without its ``\n``, is one bad record. It is reported as soon as it is
-            known, and skipped without being buffered. ``None`` for no limit.
-        on_error: called with the `RecordError` of each bad record, instead of raising it; never with a `StreamError`.
+        max_record_bytes: a longer line, not counting its ``\n``, is one bad record. It is reported as soon as it
+            exceeds this, and the rest is skipped without being buffered. ``None`` for no limit.
+        on_error: called with the `RecordError` for each bad record, instead of raising it; never with a `StreamError`.
 
     Raises:
         ValueError: `max_record_bytes` is below 1.
@@ -111,7 +111,7 @@ class StreamDecoder(_text.TextDecoder[T]):
         message = text.removesuffix(b"\n").removesuffix(b"\r")
         if not message.strip(BLANK):
             return
-        # Decoded with its "\n", as on the fast path: the reason depends on it.
+        # Decoded with its "\n", as on the fast path: the reason for an error depends on it.
         self._take_message(start, message if self._decode is bytes else text, failure, cut=cut, data=message)
 
     def _skip(self) -> bool:
@@ -134,16 +134,16 @@ def iter_decode(
 ) -> Iterator[R]:
     r"""Iterate over the records of a binary file, or of an iterable of chunks.
 
-    The options are those of `StreamDecoder`. A file is read with its ``read1`` where it has one, which returns what a
-    live pipe has. What a chunk completed is yielded before the next chunk is asked for. The records before an error
-    are yielded before it is raised, and the next ``next()`` continues after it.
+    The options are those of `StreamDecoder`. A file is read with ``read1`` if it has one, which returns what a live
+    pipe has so far. The records that a chunk completed are yielded before the next chunk is requested, and records
+    before an error before it is raised. The following ``next()`` continues after the error.
 
     Raises:
-        TypeError: `source` is neither, such as a path or a file opened as text.
+        TypeError: `source` is neither, but for example a path or a file opened as text.
         RecordError: from the iterator, as from `StreamDecoder`.
-        StreamError: likewise, and where `source` is a generator that raised, which is over then: it was cut.
+        StreamError: likewise, and at the end of a generator that has raised, because the stream was cut there.
 
-    What reading raises passes through.
+    Exceptions from reading pass through.
 
     >>> [record.cost for record in iter_decode([b'{"cost":1}\n{"co', b'st":2}\n'])]
     [1.0, 2.0]
@@ -158,11 +158,11 @@ def aiter_decode(
 ) -> AsyncIterator[R]:
     """Iterate as `iter_decode` does, over an object with ``async read(n)`` or an async iterable of chunks.
 
-    A timeout around ``anext()`` ends a source that is an async generator, such as httpx's ``aiter_bytes()``. A file or
-    `asyncio.StreamReader` can be read on.
+    A timeout around ``anext()`` ends a source that is an async generator, such as httpx's ``aiter_bytes()``. You can
+    continue to read from a file or an `asyncio.StreamReader`.
 
     Raises:
-        RuntimeError: from the iterator: another task waits for its next chunk. All else is as in `iter_decode`.
+        RuntimeError: from the iterator, if another task is waiting for its next chunk. Otherwise as `iter_decode`.
     """
     return _iterate.arecords(StreamDecoder(type, **options), source)
 
@@ -172,9 +172,10 @@ def iter_batches(
     type: type[R] = ChatCompletionResponse,  # type: ignore[assignment]
     **options: Unpack[Options],
 ) -> Iterator[list[R]]:
-    r"""Iterate over lists of the records that each chunk completed, none of them empty: one write for many records.
+    r"""Iterate over lists of the records that each chunk completed, so that one write can forward many records.
 
-    As `iter_decode` otherwise. A large chunk is decoded in pieces of 16 KiB, which keeps garbage collections rare.
+    No list is empty. A large chunk is decoded in pieces of 16 KiB, which keeps garbage collections rare. Otherwise as
+    `iter_decode`.
 
     >>> [len(batch) for batch in iter_batches([b'{"cost":1}\n{"cost":2}\n{"co', b'st":3}\n'])]
     [2, 1]
@@ -187,7 +188,7 @@ def aiter_batches(
     type: type[R] = ChatCompletionResponse,  # type: ignore[assignment]
     **options: Unpack[Options],
 ) -> AsyncIterator[list[R]]:
-    """Iterate as `iter_batches` does, over the sources of `aiter_decode`: no ``await`` for each record."""
+    """Iterate as `iter_batches` does, over the sources of `aiter_decode`, without an ``await`` for each record."""
     return _iterate.abatches(StreamDecoder(type, **options), source)
 
 
@@ -199,10 +200,10 @@ END: bytes = b""
 
 
 def encode(records: Iterable[Struct | Message]) -> bytes:
-    r"""Encode records, or messages that are encoded already, as lines.
+    r"""Encode records, or messages that are already encoded, as lines.
 
-    A message that is spread over lines is put on one: white space between its tokens is dropped. Other messages are
-    written unchanged, and unparsed.
+    A message that spans several lines is put on one by dropping the white space between its tokens. Other messages are
+    written unchanged, without being parsed.
 
     Raises:
         msgspec.EncodeError: a record cannot be written, as in `json.encode`, or a message is blank, or has line
@@ -219,13 +220,13 @@ def encode(records: Iterable[Struct | Message]) -> bytes:
 
 
 def iter_encode(items: Iterable[Struct | Message | list[Item]]) -> Iterator[bytes]:
-    r"""Encode records as they come: an iterator over one chunk per item, at once.
+    r"""Encode records as they arrive: iterate over one chunk per item, each yielded at once.
 
-    An item is a record, a message, or a list of them, such as `iter_batches` gives. An empty list gives no chunk.
-    Nothing follows the last item, since `END` is empty here. What `items` raises passes through.
+    An item is a record, a message, or a list of them, such as `iter_batches` yields. An empty list yields no chunk.
+    Nothing follows the last item, since `END` is empty here. Exceptions from `items` pass through.
 
     Raises:
-        EncodeError, TypeError, ValueError: from the iterator, as in `encode`, with records numbered through all items.
+        EncodeError, TypeError, ValueError: from the iterator, as in `encode`, with records numbered across all items.
 
     >>> from chatcodec import ChatCompletionResponse
     >>> list(iter_encode([ChatCompletionResponse(cost=0.5), [b'{"cost":1}', b'{"cost":2}']]))
@@ -235,9 +236,9 @@ def iter_encode(items: Iterable[Struct | Message | list[Item]]) -> Iterator[byte
 
 
 def aiter_encode(items: AsyncIterable[Struct | Message | list[Item]]) -> AsyncIterator[bytes]:
-    r"""Encode records as they come: an async iterator over one chunk per item, at once.
+    r"""Encode records as they arrive: iterate asynchronously over one chunk per item, each yielded at once.
 
-    As `iter_encode` otherwise. When it ends or is closed, so is an async generator in `items`.
+    When it ends or is closed, it closes `items` if that is an async generator. Otherwise as `iter_encode`.
 
     >>> import asyncio
     >>> async def costs():
@@ -259,20 +260,20 @@ def stamp(
     extra: Mapping[str, Any] | None = None,
     **changes: Unpack[Changes],
 ) -> tuple[list[E], bytes]:
-    r"""Return what each of `messages` held, and the messages as lines, with the same fields set in all of them.
+    r"""Return an envelope of each of `messages`, and the messages as lines, with the same fields set in each.
 
-    It is `chatcodec.json.stamp` for each message, and a line for each, whatever white space it has. White space and
-    duplicates of untouched fields may stay.
+    Like `chatcodec.json.stamp` for each message; each becomes one line, even if it had line breaks. White space and
+    duplicates of untouched fields may remain.
 
     Args:
         messages: an iterable of JSON messages, such as a decoder of `bytes` or `msgspec.Raw` returns.
         type: `Envelope`, or a subclass with fields of your own.
-        on_error: called with the `RecordError` of each bad message, which is left out; `index` is its number, from 1.
-        extra: values by their wire names, for fields that the record does not know. They are not checked.
+        on_error: called with the `RecordError` for each bad message, which is left out; `index` is its number, from 1.
+        extra: values by wire name, for fields that the record does not define. They are not checked.
         **changes: values for fields of the record, checked against its types; ``None`` removes a field.
 
     Raises:
-        RecordError: a message is bad, and there is no `on_error`. Keys that are not UTF-8 may pass.
+        RecordError: a message is bad, and there is no `on_error`. Keys that are not UTF-8 may go undetected.
         msgspec.EncodeError: a value cannot be written, as in `chatcodec.json.encode`.
         TypeError, ValueError, BufferError: as in `chatcodec.json.stamp`, or `messages` is one message.
 

@@ -1,22 +1,22 @@
-r"""Streams of server-sent events (``text/event-stream``): one record an event, ``data: [DONE]`` at the end.
+r"""Streams of server-sent events (``text/event-stream``): one record per event, ``data: [DONE]`` at the end.
 
 How a stream is cut into chunks never matters: any cut gives the same records and the same errors.
 
 Lines and fields are those of the WHATWG HTML standard, section 9.2: ``\n``, ``\r\n`` and ``\r`` end a line, a blank
 line ends an event, the ``data`` lines of an event are joined with ``\n``, and comments, other fields, and a byte order
-mark at the very start are skipped. Events without data, or with white space alone in it, are keep-alives.
+mark at the very start are skipped. Events whose data is missing or only white space are keep-alives.
 
 A broken stream never passes as a whole one:
 
-- It ends in ``data: [DONE]``, since a connection lost between two events looks like any other end. If its last event
-  is a record, or it has no event, that is a `StreamError`. ``require_done=False`` is for providers that send no such
-  end. A record after ``[DONE]`` is read, and needs an end again.
-- An event of the type ``error`` is a provider's report of a failure: a `StreamError` with its data, which no end has to
-  follow. No other type means anything here.
-- A block without data is a bad record if it has a line that no event stream has (HTML, a JSON body).
+- A stream must end in ``data: [DONE]``, since a connection lost between two events looks like any other end. One that
+  ends after a record, or has no event but keep-alives, is a `StreamError`. ``require_done=False`` is for providers that
+  do not send ``[DONE]``. A record after ``[DONE]`` is read, and another ``[DONE]`` has to follow it.
+- With an event of type ``error`` the provider reports a failure, which is a `StreamError` with the event's data. No
+  ``[DONE]`` has to follow. Events of any other type are read as usual.
+- An event without data is a bad record if it has a line that is not of an event stream (HTML, a JSON body).
 
-The standard drops an unfinished last event. Here it is decoded, as a last line without a newline is: some
-servers end in ``data: [DONE]`` without a blank line. An event that was cut does not decode: a `StreamError`.
+The standard discards an incomplete last event. Here it is decoded, like a last line without a newline, because some
+servers send no blank line after ``data: [DONE]``. If the event was cut, it does not decode, which is a `StreamError`.
 """
 
 from __future__ import annotations
@@ -60,15 +60,15 @@ __all__ = [
 class StreamDecoder(_text.TextDecoder[T]):
     r"""Decode a stream of server-sent events, from chunks of any size.
 
-    The `data` of its errors is the event's data, or the first bytes of an event that is too long or has none.
+    The `data` of its errors is the event's data, or the first bytes of an event that is too long or has no data.
 
     Args:
         type: what an event's data is decoded as: `ChatCompletionResponse`, `Envelope`, a Struct of your own,
             `msgspec.Raw` (a view of data whose syntax was checked), or `bytes` (the data, not parsed).
-        max_record_bytes: a longer event, its comments and line ends counted, is one bad record. It is reported as
-            soon as it is known, and skipped without being buffered. ``None`` for no limit.
-        on_error: called with the `RecordError` of each bad record, instead of raising it; never with a `StreamError`.
-        require_done: whether a stream without ``data: [DONE]`` at its end is broken.
+        max_record_bytes: a longer event, comments and line ends included, is one bad record. It is reported as soon
+            as it exceeds this, and the rest is skipped without being buffered. ``None`` for no limit.
+        on_error: called with the `RecordError` for each bad record, instead of raising it; never with a `StreamError`.
+        require_done: whether a stream that does not end in ``data: [DONE]`` is broken.
 
     Raises:
         ValueError: `max_record_bytes` is below 1.
@@ -101,7 +101,7 @@ class StreamDecoder(_text.TextDecoder[T]):
     def _reset(self) -> None:
         super()._reset()
         self._missing = "stream ended without an event"
-        self._after_cr = False  # whether a "\n" that comes next belongs to the "\r" before it
+        self._after_cr = False  # whether a "\n" at `_pos` belongs to the "\r" before it
 
     def _move(self, end: int) -> None:
         """Go to `end`, where an event ends."""
@@ -121,7 +121,7 @@ class StreamDecoder(_text.TextDecoder[T]):
             return (self._pass(0, start, stop) or buffer[start : start + 1] in LINE_ENDS) and self._take_event()
         run = bytes(buffer[start:end])
         messages, idle, whole = split(run)
-        # Of another type, what is no record does not decode.
+        # A message that is not a record does not decode as any other type.
         records = before_blank(messages) if self._decode is bytes else messages
         count, failure = self._decode_all(records)
         if count:
@@ -138,7 +138,7 @@ class StreamDecoder(_text.TextDecoder[T]):
         """Decode, report or skip the event at `_pos`, or a blank line there; return False if it is incomplete."""
         buffer, start = self._buffer, self._pos
         if buffer[start : start + 1] in LINE_ENDS:
-            self._move(start + 1)  # of "\r\n" the second half is dropped by the next step
+            self._move(start + 1)  # the next step drops the second half of "\r\n"
             self._index += 1
             return True
         found = EVENT_END.search(buffer, max(start, self._searched - 1))
@@ -152,7 +152,7 @@ class StreamDecoder(_text.TextDecoder[T]):
         return True
 
     def _take(self, start: int, text: bytes, failure: BaseException | None = None, *, cut: bool = False) -> None:
-        """Decode the event at `start`, or report what is wrong with it. A `failure` is that of its data."""
+        """Decode the event at `start`, or report what is wrong. `failure` is what its data has raised, if any."""
         self._index += 1
         kind, data, foreign = parse(text)
         message = b"\n".join(data)
@@ -174,7 +174,7 @@ class StreamDecoder(_text.TextDecoder[T]):
             self._skipped = None
             self._move(found.end())
             return True
-        # A line end there may be the first half of what ends the event.
+        # A line end at the end of the buffer may be the first half of the event's end.
         self._pos = max(self._pos, len(self._buffer) - self._buffer.endswith(LINE_ENDS))
         return False
 
@@ -186,7 +186,7 @@ def iter_decode(
 ) -> Iterator[R]:
     r"""Iterate over the records of a binary file of events, or of an iterable of chunks.
 
-    The options are those of `StreamDecoder`, all else is as in `chatcodec.ndjson.iter_decode`.
+    The options are those of `StreamDecoder`; otherwise as `chatcodec.ndjson.iter_decode`.
 
     >>> [record.cost for record in iter_decode([b'data: {"cost":1}\n\n', b"data: [DONE]\n\n"])]
     [1.0]
@@ -217,7 +217,7 @@ def aiter_batches(
     type: type[R] = ChatCompletionResponse,  # type: ignore[assignment]
     **options: Unpack[Options],
 ) -> AsyncIterator[list[R]]:
-    """Iterate as `iter_batches` does, over the sources of `aiter_decode`: no ``await`` for each record."""
+    """Iterate as `iter_batches` does, over the sources of `aiter_decode`, without an ``await`` for each record."""
     return _iterate.abatches(StreamDecoder(type, **options), source)
 
 
@@ -225,11 +225,11 @@ KEEP_ALIVE: bytes = b":\n\n"
 """What to write while there is nothing to send: a comment, which readers skip."""
 
 END: bytes = b"data: [DONE]\n\n"
-"""What to write after the last record: without it readers take the stream for cut."""
+"""What to write after the last record: without it, readers take the stream to be cut."""
 
 
 def encode(records: Iterable[Struct | Message]) -> bytes:
-    r"""Encode records, or messages that are encoded already, as events. Write `END` after the last.
+    r"""Encode records, or messages that are already encoded, as events. Write `END` after the last.
 
     A message that has line breaks (``\n``, ``\r\n`` or ``\r``) becomes an event with a ``data`` line for each of its
     lines; readers see each break as ``\n``. Messages are not parsed.
@@ -247,9 +247,9 @@ def encode(records: Iterable[Struct | Message]) -> bytes:
 
 
 def iter_encode(items: Iterable[Struct | Message | list[Item]]) -> Iterator[bytes]:
-    r"""Encode records as they come: an iterator over one chunk per item, at once.
+    r"""Encode records as they arrive: iterate over one chunk per item, each yielded at once.
 
-    As `chatcodec.ndjson.iter_encode`, but `END` follows the last item, or none at all; it does not follow an error.
+    As `chatcodec.ndjson.iter_encode`, but `END` comes last, even if there is no item; it does not follow an error.
 
     >>> from chatcodec import ChatCompletionResponse
     >>> list(iter_encode([ChatCompletionResponse(cost=0.5), [b'1', b'2']]))
@@ -259,7 +259,7 @@ def iter_encode(items: Iterable[Struct | Message | list[Item]]) -> Iterator[byte
 
 
 def aiter_encode(items: AsyncIterable[Struct | Message | list[Item]]) -> AsyncIterator[bytes]:
-    """Encode records as they come, as `iter_encode` and `chatcodec.ndjson.aiter_encode` do."""
+    """Encode records as they arrive, as `iter_encode` and `chatcodec.ndjson.aiter_encode` do."""
     return aiterate(items, encode_events, END)
 
 
@@ -271,9 +271,9 @@ def stamp(
     extra: Mapping[str, Any] | None = None,
     **changes: Unpack[Changes],
 ) -> tuple[list[E], bytes]:
-    r"""Return what each of `messages` held, and the messages as events, with the same fields set in all of them.
+    r"""Return an envelope of each of `messages`, and the messages as events, with the same fields set in each.
 
-    It is `chatcodec.ndjson.stamp`, with the same arguments and errors, but the messages are written as events.
+    Like `chatcodec.ndjson.stamp`, with the same arguments and errors, but the messages are written as events.
 
     >>> envelopes, events = stamp([b'{"cost":0.25}', b'{"stream":true}'], session_id="s-1", stream=None)
     >>> [envelope.cost for envelope in envelopes]
