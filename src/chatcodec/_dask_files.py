@@ -1,4 +1,4 @@
-"""Paths and URLs to the ranges of bytes that partitions are made of, for `chatcodec.dask`."""
+"""From paths and URLs to the byte ranges that become partitions, for `chatcodec.dask`."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 def compression(path: str) -> str | None:
-    """Return how the file at `path` is compressed, by the name that fsspec has for it."""
-    path = re.sub(r"\.\d+\Z", "", path)  # of a rotated log
-    # fsspec knows Zstandard only where it has found a library for it, which may be one that accepts a cut file.
+    """Return fsspec's name for the compression of the file at `path`, or None."""
+    path = re.sub(r"\.\d+\Z", "", path)  # the number of a rotated log
+    # fsspec knows Zstandard only if it has found a library for it, which may be one that accepts a cut file.
     return "zstd" if path.lower().endswith(".zst") else infer_compression(path)
 
 
 def blocks(
     urlpath: str | Sequence[str], blocksize: str | int | None, storage_options: Mapping[str, Any]
 ) -> Iterator[Block]:
-    """Yield file system, path in it, URL, size if it is known, start, and stop if there is one, of each block.
+    """Yield each block's file system, path in it, URL, size (if known), start, and stop (if there is one).
 
     Raises `ValueError` and `OSError`, as `read_ndjson` does.
     """
@@ -49,7 +49,7 @@ def blocks(
 def _files(pattern: str, storage_options: Mapping[str, Any]) -> Iterator[tuple[Any, str, str, int | None]]:
     """Yield the file system, the path in it, the URL, and the size of each file that `pattern` matches."""
     fs, path = cast("tuple[Any, str]", url_to_fs(pattern, **storage_options))
-    fs.invalidate_cache()  # files may have come or grown since they were listed
+    fs.invalidate_cache()  # files may have been added or grown since they were listed
     found: dict[str, Any] = fs.glob(path, detail=True) if "*" in path else {path: fs.info(path)}
     files = {path: info for path, info in sorted(found.items()) if info["type"] != "directory"}
     if not files:
@@ -60,7 +60,7 @@ def _files(pattern: str, storage_options: Mapping[str, Any]) -> Iterator[tuple[A
 
 
 def _url(fs: Any, path: str, pattern: str) -> str:
-    """Return what `fsspec.open` takes for a file that `pattern` matches."""
+    """Return the URL to pass to `fsspec.open` for a file that `pattern` matches."""
     if isinstance(fs, LocalFileSystem):
         return path
     links = pattern.split("::")

@@ -1,11 +1,11 @@
-"""Files of JSON lines on many machines, with Dask (https://docs.dask.org).
+"""Read files of JSON lines on many machines, with Dask (https://docs.dask.org).
 
-A partition is the lines that begin in a range of a file's bytes, so that each line is in exactly one. Dask's own reader
-makes such partitions too, but does not say where in its file one begins, which errors have to.
+A partition is the lines that begin in a range of a file's bytes, so each line is in exactly one partition. Dask's own
+reader partitions in the same way, but does not say where in the file a partition begins, which errors have to state.
 
-Whether failed requests are sent again depends on the file system. ``s3fs`` tries up to five times;
-``storage_options={"config_kwargs": {"retries": {"mode": "standard", "max_attempts": 10}}}`` makes it ten. Where one
-does not, ``compute(retries=3)`` has the cluster read a partition again after any exception.
+Whether failed requests are retried depends on the file system. ``s3fs`` tries up to five times;
+``storage_options={"config_kwargs": {"retries": {"mode": "standard", "max_attempts": 10}}}`` makes it ten. If yours does
+not retry, ``compute(retries=3)`` has the cluster read a partition again after any exception.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _dask_bag: Any = dask_bag
 
 _zstd: Any = import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 
-# How much is decoded at once, and read beyond a partition to complete its last line.
+# How much is decoded at once, and how much is read at a time beyond a partition to complete its last line.
 _CHUNK_BYTES = 64 * 1024
 
 
@@ -59,21 +59,22 @@ def read_ndjson(
     r"""Return a bag of the records in files of JSON lines, on a disk or anywhere that fsspec reaches.
 
     Args:
-        urlpath: one or more paths or URLs; ``*`` in them is a pattern.
+        urlpath: one or more paths or URLs; ``*`` is a wildcard.
         type: what a line is decoded as, as in `chatcodec.ndjson.StreamDecoder`.
-        blocksize: about how much of a file is a partition; ``None`` for whole files, as compressed ones must be.
-        on_error: is called with the `RecordError` of each bad record, in the process that reads it; again, if Dask has
-            to read a partition again. Without it, computing raises the error.
+        blocksize: the approximate size of a partition; ``None`` for whole files, which compressed files require.
+        on_error: called with the `RecordError` for each bad record, in the process that reads it; called again if Dask
+            has to read the partition again. Without it, computing raises the error.
         storage_options: arguments for fsspec's file system, such as credentials.
 
     Raises:
         OSError: `urlpath` matches no file. Computing raises it if a file has become shorter, or cannot be decompressed.
         ValueError: a file is compressed, and `blocksize` is not ``None``; `blocksize` is less than 1; no path is given.
-        TypeError: computing raises it for a `type` of a script or notebook, whose fields other processes do not get.
+        TypeError: computing raises it for a `type` defined in a script or notebook, whose fields get lost on the way to
+            other processes.
 
-    An error's `path` names its file, as `fsspec.open` takes it. Its `offset` is where the bad line starts in that file,
-    in a compressed one after decompression; its `index` counts the lines of its partition, from 1; its `records` are
-    empty. Where a file or its compression was cut, computing raises `StreamError`, also with `on_error`.
+    An error's `path` is the file's URL, to pass to `fsspec.open`. Its `offset` is where the bad line starts in that
+    file, after any decompression; its `index` counts the lines of its partition, from 1; its `records` are empty. If a
+    file or its compressed data was cut, computing raises `StreamError`, even with `on_error`.
 
     >>> import tempfile
     >>> with tempfile.NamedTemporaryFile("w", suffix=".ndjson") as file:
@@ -94,8 +95,8 @@ def stats(
 ) -> Item:
     r"""Sum up files of JSON lines, as the command ``chatcodec stats`` does; computing it returns a `Report`.
 
-    Bad records are counted, and so is the cut where a file ends early. A message with an ``error`` of its provider is
-    counted apart. The arguments are those of `read_ndjson`, and so are `OSError` and `ValueError`.
+    Bad records are counted; a file that ends early counts as one more. Messages in which the provider reported an
+    ``error`` are counted separately. Arguments, `OSError` and `ValueError` are as in `read_ndjson`.
 
     >>> import tempfile
     >>> with tempfile.NamedTemporaryFile("w", suffix=".ndjson") as file:
@@ -110,11 +111,11 @@ def stats(
 
 
 class _Cut(Exception):  # noqa: N818  # it never leaves this module
-    """A compressed file ends before its end mark. The arguments are the line in which it does, and the offset."""
+    """A compressed file ends before its end mark. The arguments are the line and the offset where it ends."""
 
 
 class _Part(Struct, frozen=True):
-    """The lines of a text, of `size` bytes if that is known, that begin at `start` or later, and before any `stop`."""
+    """The lines of a file that begin at `start` or later, and before `stop` if there is one; `size` is the file's."""
 
     fs: Any
     path: str
@@ -124,7 +125,7 @@ class _Part(Struct, frozen=True):
     stop: int | None
 
     def batches(self, type: type[Any], on_error: Callable[[RecordError], object]) -> Iterator[list[Any]]:
-        """Yield the records of each chunk. Errors name the file, and the place in it."""
+        """Yield the records of each chunk. Errors name the file and the position in it."""
         with self._opened() as file:
             origin, chunks = (0, self._all(file)) if self.stop is None else self._block(file, self.stop)
             decoder = ndjson.StreamDecoder(type, on_error=lambda error: on_error(self._located(error, origin)))
@@ -144,11 +145,11 @@ class _Part(Struct, frozen=True):
 
     def _opened(self) -> Any:
         file = self.fs.open(self.path, "rb", block_size=None if self.stop is None else _CHUNK_BYTES)
-        # All that open a file in memory share it, and its position. Its bytes are not copied here.
+        # A file in memory is shared by all who open it, and so is its position. This does not copy its bytes.
         return BytesIO(file.getvalue()) if self.fs.protocol == "memory" else file
 
     def _located(self, error: RecordError, origin: int, reason: str | None = None) -> RecordError:
-        """Return `error` with its place in the file, where the decoder's stream began at `origin`."""
+        """Return `error` with its position in the file, in which the decoder's stream began at `origin`."""
         index = error.index - min(self.start, 1)  # the newline that precedes the first line was decoded too
         offset = origin + error.offset
         located = type(error)(error.kind, error.unit, index, offset, reason or error.reason, error.data, path=self.url)
@@ -156,11 +157,11 @@ class _Part(Struct, frozen=True):
         return located
 
     def _all(self, file: BinaryIO) -> Iterator[bytes]:
-        """Yield all that `file` holds, decompressed."""
+        """Yield the whole content of `file`, decompressed."""
         line, offset = 1, 0
         try:
             with _decompressed(file, self.path) as text:
-                # `read` would wait for more, and lose what it has when the next read fails.
+                # `read` would wait for more, and lose what it has if the next read fails.
                 for chunk in iter(partial(getattr(text, "read1", text.read), _CHUNK_BYTES), b""):
                     yield chunk
                     line += chunk.count(b"\n")
@@ -179,7 +180,7 @@ class _Part(Struct, frozen=True):
         return OSError(f"{self.url} has become shorter than {size} bytes")
 
     def _block(self, file: BinaryIO, stop: int) -> tuple[int, Iterator[bytes]]:
-        """Return the lines after the newline that precedes the first, with that newline, and where it is."""
+        """Return where the newline before the first line is, and the text from that newline on."""
         lead = min(self.start, 1)
         begin = self.start - lead
         file.seek(begin)
@@ -193,7 +194,7 @@ class _Part(Struct, frozen=True):
 
 
 def _whole_lines(block: bytes, first: int, file: BinaryIO) -> Iterator[bytes]:
-    """Yield `block` from `first` on, and what completes its last line."""
+    """Yield `block` from `first` on, then the rest of its last line."""
     for start in range(first, len(block), _CHUNK_BYTES):
         yield block[start : start + _CHUNK_BYTES]
     while block and not block.endswith(b"\n"):
@@ -224,14 +225,14 @@ def _fields(type: type[Any]) -> tuple[str, ...]:
 def _decoded(
     part: _Part, type: type[Any], fields: tuple[str, ...], on_error: Callable[[RecordError], object]
 ) -> list[Any]:
-    # Sent to another process, a type of a script is made anew, with the fields of its base alone.
-    if _fields(type) != fields:  # pragma: no cover  # tested there
+    # A type that a script defines is rebuilt in another process, with only the fields of its base.
+    if _fields(type) != fields:  # pragma: no cover  # runs in other processes
         message = f"{type.__name__} came to this process without its fields: define it in a module that can be imported"
         raise TypeError(message)
     try:
         return list(chain.from_iterable(part.batches(type, on_error)))
     except RecordError as error:
-        error.records = []  # of no use without the others, and costly to send
+        error.records = []  # useless without those of earlier chunks, and costly to send
         raise
 
 
@@ -247,7 +248,7 @@ def _summarised(part: _Part) -> list[Summary]:
         summary.bad += 1
 
     try:
-        # `map` drops each list before the next is decoded: a quarter less time than with a variable that keeps it.
+        # `map` drops each list before the next is decoded, which takes 25 % less time than keeping it in a variable.
         for _ in map(add, part.batches(Logged, count)):
             pass
     except StreamError as cut:

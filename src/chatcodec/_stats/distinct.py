@@ -1,4 +1,4 @@
-"""How many different texts there are, in constant memory."""
+"""Count distinct texts, in constant memory."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 # Up to 16,384 texts are counted exactly, in 128 kB.
 _KEPT = 16 * 1024 + 1
-# 95 % of a normal distribution is within 1.96 standard deviations, and the paper's standard deviation is below this.
+# 95 % of a normal distribution is within 1.96 standard deviations. The estimator's, in the paper, is below this one.
 _ERROR = 1.96 / sqrt(_KEPT - 2)
 # Sort about this many new hashes at once.
 _PENDING = 16 * 1024
 
 
 class Distinct:
-    """The number of different texts. It pickles.
+    """An estimate of the number of distinct texts. It can be pickled.
 
-    Keeps the smallest hashes alone (k minimum values), so that the result depends on the set of texts, and neither on
+    Keeps only the smallest hashes (k minimum values), so that the result depends on the set of texts, and neither on
     their order nor on how they were partitioned. The estimator is the unbiased one of Beyer, Haas, Reinwald, Sismanis
     and Gemulla, "On Synopses for Distinct-Value Estimation Under Multiset Operations", SIGMOD 2007, section 4: if the
-    k-th smallest of hashes spread evenly over [0, 1) is u, there are (k - 1) / u of them.
+    hashes are uniform on [0, 1) and the k-th smallest is u, there are (k - 1) / u of them.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Distinct:
 
     def add(self, texts: Collection[str]) -> None:
         """Add `texts`."""
-        # Python's own hash of a text differs between processes. Of these 64 bytes, 8 are enough.
+        # Python's own hash of a text differs between processes. 8 of these 64 bytes are enough.
         digests = b"".join([blake2b(text.encode()).digest() for text in texts])
         self._pending.append(np.frombuffer(digests, "<u8")[::8])
         self._pending_count += len(texts)
@@ -58,7 +58,7 @@ class Distinct:
         self._pending, self._pending_count = [], 0
 
     def estimate(self) -> tuple[int, float]:
-        """Return the number of different texts, and its relative error (95 % confidence), 0 if it is exact."""
+        """Return the number of distinct texts and its relative error (95 % confidence), 0 if it is exact."""
         self._flush()
         kept = len(self._smallest)
         if kept < _KEPT:

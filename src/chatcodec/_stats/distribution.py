@@ -1,7 +1,7 @@
 """The distribution of one field's values, in constant memory.
 
-Totals are exact, and so are quantiles while there are few different values. With more, floats that share their leading
-bits share a bin; how many bits that are depends on the number of bins. The result depends on the values alone: the
+Totals are exact, and so are quantiles while there are few distinct values. With more, floats that share their leading
+bits share a bin; the number of leading bits follows from the number of bins. The result depends only on the values: the
 distributions of any parts, merged in any order, equal that of the whole, bit for bit.
 """
 
@@ -30,7 +30,7 @@ _UNITS = 2**1126
 
 
 class FieldReport(Struct, rename="camel"):
-    """The figures of one field. All but `count` and `total` are ``None`` where no record has it."""
+    """The figures of one field. All but `count` and `total` are ``None`` if no record has it."""
 
     count: int
     """How many records have the field."""
@@ -49,7 +49,7 @@ class FieldReport(Struct, rename="camel"):
 
 
 class Distribution:
-    """The values of one field. Ignores NaN and infinities. It pickles.
+    """The values of one field. Ignores NaN and infinities. It can be pickled.
 
     Args:
         bins: the maximum number of bins.
@@ -75,7 +75,7 @@ class Distribution:
     def _flush(self) -> None:
         values = np.array(self._pending, np.float64)
         self._pending = []
-        # Adding 0.0 turns -0.0 into 0.0: they are equal, so which one is kept would depend on their order.
+        # Adding 0.0 turns -0.0 into 0.0: they are equal, so the one kept would depend on their order.
         values = values[np.isfinite(values)] + 0.0
         self._total += _sum(values)
         self._largest = float(values.max(initial=self._largest))
@@ -91,7 +91,7 @@ class Distribution:
         bits = values.view(np.uint64)
         differing = bits[1:] ^ bits[:-1]
         if len(differing) >= self._max_bins:
-            # Start a bin at each of the largest differences, as many as there may be bins.
+            # Start bins at the largest differences, as many as the limit allows.
             border = int(np.partition(differing, -self._max_bins)[-self._max_bins])
             self._dropped = max(self._dropped, border.bit_length())
         starts = np.concatenate(([0], np.flatnonzero(differing >> self._dropped) + 1))
@@ -108,19 +108,19 @@ class Distribution:
 
     @property
     def error(self) -> float:
-        """The largest relative error of a quantile, which is never too high. Not for values below 1e-307."""
+        """The largest relative error of a quantile, which is never too high. Does not hold for values below 1e-307."""
         self._flush()
         return 2.0 ** (self._dropped - _FRACTION_BITS) if self._dropped else 0.0
 
     def quantile(self, percent: int) -> float:
-        """Return the smallest value that at least `percent` % of the values do not exceed. There must be a value."""
+        """Return the smallest value that at least `percent` % of the values do not exceed; there must be values."""
         self._flush()
         cumulative = self._counts.cumsum()
         rank = -(-int(cumulative[-1]) * percent // 100)
         return float(self._values[cumulative.searchsorted(rank)])
 
     def shares(self, edges: Sequence[float]) -> list[float]:
-        """Return the share of values below the first of `edges`, between each two, and from the last one up."""
+        """Return the share of values below the first of `edges`, between each two, and from the last one on."""
         self._flush()
         cumulative = np.concatenate(([0], self._counts.cumsum()))
         ends = cumulative[self._values.searchsorted(edges)]

@@ -1,4 +1,4 @@
-"""Responses as logs hold them, failures that the provider reported included."""
+"""Responses as logs hold them, including failures that the provider reported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from chatcodec._record import ABSENT_OR_NULL, ChatCompletionResponse
 
 
 class Logged(ChatCompletionResponse):
-    """A response, all of it checked, or a message in which the provider reported an error in place of one."""
+    """A fully checked response, or a message in which the provider reported an error instead."""
 
     error: Raw | UnsetType = UNSET
     """What the provider reported, undecoded."""

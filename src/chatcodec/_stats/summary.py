@@ -1,7 +1,7 @@
-"""Figures of many records, in constant memory: exact counts and totals, estimates of the rest.
+"""Figures of many records, in constant memory: exact counts and totals, estimates for the rest.
 
-Summaries of parts merge into that of the whole, so that many processes or machines can share the work. A report does
-not depend, to the last bit, on how the records were partitioned, nor on their order.
+The summaries of parts merge into the summary of the whole, so that processes or machines can share the work. A report
+is the same, to the last bit, in whatever order the records came and however they were partitioned.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Report(Struct, rename="camel"):
     records: int
     """The number of records."""
     bad: int
-    """The number of rejected records, which `records` leaves out."""
+    """The number of rejected records, not included in `records`."""
     errors: int
     """The number of messages in which the provider reported an error; neither `records` nor `bad` counts them."""
     first: datetime | None
@@ -37,12 +37,12 @@ class Report(Struct, rename="camel"):
     last: datetime | None
     """The latest time, in UTC."""
     sessions: int
-    """The number of different session ids, exact up to 16,384."""
+    """The number of distinct session ids, exact up to 16,384."""
     sessions_error: float
     """The relative error of `sessions` (95 % confidence); 0 if it is exact."""
     quantile_error: float
-    """The largest relative error of a quantile, which is never too high; 0 if all are exact. Not for quantiles below
-    1e-307."""
+    """The largest relative error of a quantile, which is never too high; 0 if all are exact. Does not hold for
+    quantiles below 1e-307."""
     cost: FieldReport
     """What the generations cost, in the provider's currency."""
     latency: FieldReport
@@ -50,7 +50,7 @@ class Report(Struct, rename="camel"):
 
 
 class Summary:
-    """The figures of the records added so far. It pickles.
+    """The figures of the records added so far. It can be pickled.
 
     Attributes:
         records: the number of records.
@@ -114,7 +114,7 @@ class Summary:
 
 
 def _utc(time: datetime | None) -> datetime | None:
-    """Return `time` in UTC: of equal times in different zones, which one is kept depends on the order of records."""
+    """Return `time` in UTC: which of equal times in different zones is kept depends on the order of records."""
     if time is None:
         return None
     try:

@@ -1,11 +1,11 @@
 """The command `chatcodec`: ``stats``, ``check`` and ``convert`` for files of responses of any length.
 
-- `_formats`: names to formats and compressions.
-- `_files`: inputs that are opened once, and a destination that is whole or as it was.
-- `_jobs`: segments of inputs to results, in one process or in several.
-- `_records`: what the commands make of a stream of records.
-- `_report`: what a person sees.
-- `_commands`: what the user types, and how the command ends.
+- `_formats`: formats and compressions, inferred from file names.
+- `_files`: inputs that are opened once, and a destination that is replaced as a whole or left alone.
+- `_jobs`: work on segments of the inputs, in one process or several.
+- `_records`: what each command does with a stream of records.
+- `_report`: the output for people.
+- `_commands`: the command line and the exit status.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _INTERRUPTED = 130
 def main() -> None:
     """Run the command, and end the process with its status.
 
-    Without the packages of the extra ``cli``, it says so in one line and ends with 2.
+    If packages of the extra ``cli`` are missing, say so in one line and end with 2.
     """
     _repair_standard_streams()
     try:
@@ -35,16 +35,16 @@ def main() -> None:
         if error.name not in _EXTRA:
             raise
         sys.exit(_missing(error.name))
-    except KeyboardInterrupt:  # before the command itself takes care of it
+    except KeyboardInterrupt:  # before the command handles it itself
         sys.exit(_INTERRUPTED)
 
 
 def _repair_standard_streams() -> None:
-    """Put something in place of closed standard streams, and let any name be printed.
+    """Replace closed standard streams, and let any file name be printed.
 
-    The next file opened would get the number of a closed one, and what is printed would end up in it.
+    Otherwise the next file opened would get the descriptor of a closed stream, and output would end up in it.
     """
-    # Opened for the wrong direction, so that using them is still the error that it should be.
+    # Opened in the wrong direction, so that using them still fails, as it should.
     for name, mode in (("stdin", os.O_WRONLY), ("stdout", os.O_RDONLY), ("stderr", os.O_RDONLY)):
         stream = getattr(sys, name)
         if stream is None:
@@ -53,12 +53,12 @@ def _repair_standard_streams() -> None:
             setattr(sys, name, open(descriptor, "r" if name == "stdin" else "w", closefd=False))  # noqa: SIM115
         elif name == "stdout":
             if not isinstance(stream.buffer, io.BufferedWriter):
-                # PYTHONUNBUFFERED: what a short write leaves would be lost.
+                # PYTHONUNBUFFERED: the remainder of a short write would be lost.
                 sys.stdout = stream = open(stream.fileno(), "w", encoding=stream.encoding, closefd=False)  # noqa: SIM115
             stream.reconfigure(errors="backslashreplace")
 
 
 def _missing(package: str) -> int:
-    with suppress(OSError):  # not to sys.stderr, which would try again when Python ends
+    with suppress(OSError):  # not through sys.stderr, which would try again when Python exits
         os.write(2, f"chatcodec: the command needs {package}: pip install 'chatcodec[cli]'\n".encode())
     return 2

@@ -1,4 +1,4 @@
-"""What the user types, and how the command ends."""
+"""The command line: arguments, signals and the exit status."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SIGPIPE = 13
 
 
 class _Stopped(BaseException):
-    """The command ends as at that signal."""
+    """A signal ends the command, or what amounts to one."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -38,7 +38,7 @@ class _Stopped(BaseException):
 
 
 class _Commands(click.Group):
-    """A group whose commands return a status. What is wrong with standard output is a `Failure`."""
+    """A group whose commands return a status. A problem with standard output is a `Failure`."""
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         with _standard_output():  # --help prints
@@ -56,7 +56,7 @@ def _standard_output() -> Generator[None]:
     try:
         yield
     except OSError as error:
-        # From inputs and named outputs it would be a Failure, so it is from standard output.
+        # Errors from inputs and named outputs are Failures, so this one is from standard output.
         drop(sys.stdout)
         if isinstance(error, BrokenPipeError):
             raise _Stopped(_SIGPIPE) from None
@@ -93,7 +93,7 @@ def _stopped_by_signals() -> Generator[None]:
 
 
 def _stop(number: int, _: object) -> NoReturn:
-    # A second signal ends the process at once, wherever it waits. So nothing may be left to do after this.
+    # A second signal ends the process at once, wherever it waits, so nothing may depend on what comes after this.
     for each in SIGNALS:
         if signal.getsignal(each) is _stop:
             signal.signal(each, signal.SIG_DFL)
@@ -104,11 +104,11 @@ def _stop(number: int, _: object) -> NoReturn:
 @click.group(cls=_Commands, no_args_is_help=False)
 @click.version_option(package_name="chatcodec")
 def commands() -> None:
-    """Look through, check and convert files of chat-completion responses.
+    """Summarise, check and convert files of chat-completion responses.
 
-    Files are lines of JSON (.ndjson, .jsonl), frames of MessagePack (.msgpack) or server-sent events (.sse),
-    compressed or not (.gz, .zst), rotated or not (.ndjson.1, .ndjson.2.gz). A name of - is standard input or output;
-    its format is given with --from and --to.
+    Files hold JSON lines (.ndjson, .jsonl), MessagePack frames (.msgpack) or server-sent events (.sse). They may be
+    compressed (.gz, .zst) and rotated (.ndjson.1, .ndjson.2.gz). The name - means standard input or output; give its
+    format with --from or --to.
     """
 
 
@@ -142,9 +142,9 @@ _names = click.argument("names", metavar="FILE...", nargs=-1, required=True)
 def stats(names: tuple[str, ...], source: str | None, jobs: int, max_record_bytes: int, *, as_json: bool) -> int:
     """Sum up the records of all FILEs: how many, when, what they cost, how long they took.
 
-    Quantiles and the number of sessions are estimates where there are many, with their errors beside them.
+    With many records, quantiles and the number of sessions are estimates, shown with their errors.
     """
-    from chatcodec._stats.summary import merged  # noqa: PLC0415  # numpy, which the other commands do without
+    from chatcodec._stats.summary import merged  # noqa: PLC0415  # imports numpy, which the other commands do not need
 
     work = partial(_records.summarise, max_record_bytes=max_record_bytes)
     files = [file_named(name, source, "--from") for name in names]
@@ -166,9 +166,9 @@ def stats(names: tuple[str, ...], source: str | None, jobs: int, max_record_byte
 @_max_record_bytes
 @_as_json
 def check(names: tuple[str, ...], source: str | None, jobs: int, max_record_bytes: int, *, as_json: bool) -> int:
-    """Print each bad record in FILEs as FILE:LINE: reason; the status is 1 if there is any.
+    """Print each bad record in FILEs as FILE:LINE: reason; the status is 1 if there are any.
 
-    So are messages in which the provider reported an error. LINE is the number of the line, the frame or the event.
+    Messages in which the provider reported an error count as bad. LINE is the number of the line, frame or event.
     """
     work = partial(_records.check, max_record_bytes=max_record_bytes)
     found = False
@@ -191,10 +191,10 @@ def check(names: tuple[str, ...], source: str | None, jobs: int, max_record_byte
 def convert(
     source_name: str, target_name: str, source: str | None, target: str | None, jobs: int, max_record_bytes: int
 ) -> int:
-    """Write the records of SRC to DST, in the format and with the compression that their names give.
+    """Write the records of SRC to DST; their names determine format and compression.
 
-    Fields that the record does not know are kept. Bad records are left out and reported on standard error, and the
-    status is 1. DST is replaced when all has been written.
+    Unknown fields are kept. Bad records are left out and reported on standard error, and the status is then 1. DST is
+    replaced once everything has been written.
     """
     if target_name == "/dev/stdout":
         target_name = "-"  # opened by its name, a log that output is appended to would be replaced
@@ -219,14 +219,14 @@ def convert(
 
 @contextmanager
 def _opened(files: list[File]) -> Generator[list[Source]]:
-    """Yield `files` opened, all of them now, so that none is read twice or left out when their logs are rotated."""
+    """Open all `files` now, so that none is read twice or left out if logs are rotated meanwhile."""
     with ExitStack() as stack:
         yield [stack.enter_context(closing(Source(file))) for file in files]
 
 
 @contextmanager
 def _worked(sources: list[Source], work: _jobs.Work, jobs: int) -> Generator[Iterator[tuple[Segment, Part]]]:
-    """Yield the results of `work` on `sources`, and show the progress meanwhile."""
+    """Yield the results of `work` on `sources`, and show progress meanwhile."""
     sizes = [source.size for source in sources]
     total = None if None in sizes else sum(filter(None, sizes))
     jobs = _jobs.jobs_for(sources, jobs)
@@ -238,13 +238,13 @@ def _worked(sources: list[Source], work: _jobs.Work, jobs: int) -> Generator[Ite
 
 
 def _print(line: str) -> None:
-    # Not with click.echo(), which bypasses what the progress bar put in place of standard output.
+    # Not click.echo(), which bypasses the stream that the progress bar substitutes for standard output.
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def _complain(line: str) -> None:
-    """Print `line` on standard error, if that can be written to: if not, the status still says what happened."""
+    """Print `line` on standard error, if possible; if not, the status still shows what happened."""
     with dropping(sys.stderr):
         sys.stderr.write(line + "\n")
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Inputs that are opened once, and a destination that is whole or as it was."""
+"""Inputs that are opened once, and a destination that is replaced as a whole or left alone."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from ._formats import File
 
-# A file that was truncated and has grown again differs from what was opened in so many bytes at either end.
+# A file that was truncated and has grown again is recognised by this many bytes at either end.
 _SAMPLE_BYTES = 4 * 1024
 
-# What ends the command from outside. Windows has no SIGHUP.
+# The signals that end the command. Windows has no SIGHUP.
 SIGNALS = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
 
 
@@ -42,7 +42,7 @@ def failing(title: str) -> Generator[None]:
 
 @contextmanager
 def signals_held() -> Generator[None]:
-    """Deliver `SIGNALS` at the end. Processes started meanwhile begin with them held."""
+    """Block `SIGNALS` until the end. Processes started meanwhile begin with them blocked."""
     if not hasattr(signal, "pthread_sigmask"):  # pragma: no cover  # Windows
         yield
         return
@@ -54,10 +54,11 @@ def signals_held() -> Generator[None]:
 
 
 class Source:
-    """An input. A regular file is opened here, and read through that descriptor alone, also by other processes.
+    """An input. A regular file is opened here, and read only through that descriptor, even by other processes.
 
     Attributes:
-        size: how many bytes a regular file had when it was opened; ``None`` for a pipe or a device.
+        size: the size of a regular file in bytes when it was opened; ``None`` for a pipe, a device, or a file without a
+            size.
     """
 
     size: int | None = None
@@ -68,7 +69,7 @@ class Source:
         with failing(file.title):
             if file.name == "-":
                 self._open(sys.stdin.fileno())
-            # To open a named pipe waits for its writer, and that may have another one to write first.
+            # Opening a named pipe waits for its writer, which may have to write to another one first.
             elif stat.S_ISREG(os.stat(file.name).st_mode):  # noqa: PTH116
                 self._open_name()
 
@@ -86,7 +87,7 @@ class Source:
             self._samples = self._read_samples()
 
     def _read_samples(self) -> tuple[bytes, bytes]:
-        """Return the first and the last bytes of what there was when it was opened."""
+        """Return the first and last bytes of the range that the file covered when it was opened."""
         size = self.size or 0
         position = os.lseek(self._descriptor, 0, os.SEEK_CUR)
         samples: list[bytes] = []
@@ -101,7 +102,7 @@ class Source:
         if hasattr(self, "_descriptor") and self.file.name != "-":
             os.close(self._descriptor)
 
-    # A process that is started with it inherits the open file.
+    # A process that it is sent to at start inherits the open file.
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_descriptor": reduction.DupFd(self._descriptor)}
 
@@ -111,17 +112,17 @@ class Source:
 
     @property
     def mode(self) -> int:
-        """The permissions of a regular file; of anything else, those that new files are created with."""
+        """The permissions of a regular file; for anything else, those that new files are created with."""
         return stat.S_IMODE(self._status.st_mode) if self._status else 0o666
 
     def is_same(self, status: os.stat_result) -> bool:
-        """Whether `status` is that of this file, and regular."""
+        """Whether this is a regular file and `status` belongs to it."""
         return self._status is not None and os.path.samestat(self._status, status)
 
     def verify(self) -> None:
-        """Raise `Truncated` if the file no longer holds what was there when it was opened.
+        """Raise `Truncated` if the file no longer holds what it did when it was opened.
 
-        A compressed file that is only shorter was cut, which whoever decompresses it has seen.
+        A compressed file that is merely shorter passes: decompressing it has already shown that it was cut.
         """
         if self.size is None:
             return
@@ -137,7 +138,7 @@ class Source:
         return Truncated(f"{self.file.title}: truncated while it was read")
 
     def chunks(self, count: Callable[[int], object]) -> Iterator[bytes]:
-        """Yield all there is, decompressed; `count` is called with the number of bytes of each read.
+        """Yield the whole content, decompressed; `count` is called with the number of bytes of each read.
 
         Raises:
             Cut: a compressed file ended early.
@@ -159,7 +160,7 @@ class Source:
             raise Cut if self.file.compression else self._truncated()
 
     def chunks_between(self, start: int, end: int, count: Callable[[int], object]) -> Iterator[bytes]:
-        """Yield the bytes from `start` to `end`, whatever other processes read. Otherwise as `chunks`."""
+        """Yield the bytes from `start` to `end`, without moving the shared file position. Otherwise as `chunks`."""
         with failing(self.file.title):
             while start < end:
                 piece = os.pread(self._descriptor, min(CHUNK_BYTES, end - start), start)
@@ -170,7 +171,7 @@ class Source:
                 yield piece
 
     def line_end(self, position: int) -> int:
-        """Return where the line ends that `position` is in."""
+        """Return the end of the line that `position` is in."""
         with failing(self.file.title):
             while piece := os.pread(self._descriptor, CHUNK_BYTES, position):
                 if end := piece.find(b"\n") + 1:
@@ -188,13 +189,13 @@ def _read(descriptor: int, size: int) -> bytes:
 
 
 def drop(stream: TextIO) -> None:
-    """Discard what has not been written to `stream`, or Python tries and fails again when it ends."""
+    """Discard what has not been written to `stream`; otherwise Python would try, and fail, again when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager
 def dropping(stream: TextIO) -> Generator[None]:
-    """Drop what cannot be written to `stream`, and go on."""
+    """Drop what cannot be written to `stream`, and continue."""
     try:
         yield
     except OSError:
@@ -205,7 +206,7 @@ _unfinished: set[str] = set()
 
 
 def discard_unfinished() -> None:
-    """Remove what has been written of destinations that are not whole."""
+    """Remove the partial files of unfinished destinations."""
     for part in _unfinished:
         with suppress(OSError):
             os.unlink(part)  # noqa: PTH108
@@ -214,11 +215,11 @@ def discard_unfinished() -> None:
 
 @contextmanager
 def destination(file: File, source: Source) -> Generator[Callable[[bytes], object]]:
-    """Yield what writes to `file`. A regular file is replaced at the end, when all has been written.
+    """Yield a function that writes to `file`. A regular file is replaced at the end, when all has been written.
 
     Raises:
-        BrokenPipeError: nobody reads the pipe that `file` is.
-        OSError: standard output cannot be written to; whoever reports it has to drop what is left in its buffer.
+        BrokenPipeError: `file` is a pipe that nobody reads any more.
+        OSError: standard output cannot be written to; the caller that reports it has to drop what is in its buffer.
         Failure: writing to another file fails, or `file` is `source`.
     """
     status = _status_of(file)
@@ -243,7 +244,7 @@ def destination(file: File, source: Source) -> Generator[Callable[[bytes], objec
 def _status_of(file: File) -> os.stat_result | None:
     """Return the status of a destination; None if it does not exist, or is a closed standard output."""
     if file.name == "-":
-        with suppress(OSError):  # writing will say so
+        with suppress(OSError):  # writing will fail
             return os.fstat(sys.stdout.fileno())
     else:
         with failing(file.title), suppress(FileNotFoundError):
@@ -256,7 +257,7 @@ def _compressed(raw: BinaryIO, file: File) -> Any:
 
 
 def _replaced(file: File, status: os.stat_result | None, mode: int) -> Iterator[Callable[[bytes], object]]:
-    # In the same folder, because a rename cannot leave the disk; of a link, where it leads to.
+    # In the same folder, because a rename cannot cross file systems; for a link, in the folder of its target.
     target = os.path.realpath(file.name)
     with signals_held():
         descriptor, part = tempfile.mkstemp(".part", ".chatcodec-", os.path.dirname(target))  # noqa: PTH120
@@ -264,7 +265,7 @@ def _replaced(file: File, status: os.stat_result | None, mode: int) -> Iterator[
     try:
         with open(descriptor, "wb") as raw, _compressed(raw, file) as text:  # noqa: PTH123
             yield text.write
-        _set_access(part, status, mode)  # after the last write, which takes away the bits for other users
+        _set_access(part, status, mode)  # after the last write, which can clear the set-user-ID and set-group-ID bits
         with signals_held():
             os.replace(part, target)  # noqa: PTH105
             _unfinished.remove(part)
@@ -273,7 +274,7 @@ def _replaced(file: File, status: os.stat_result | None, mode: int) -> Iterator[
 
 
 def _set_access(part: str, status: os.stat_result | None, mode: int) -> None:
-    """Give a file the owner and the permissions of the one that it replaces, or those of a new one."""
+    """Give a file the owner and the permissions of the one that it replaces, or the permissions of a new one."""
     if status is None:
         umask = os.umask(0)
         os.umask(umask)
@@ -282,6 +283,6 @@ def _set_access(part: str, status: os.stat_result | None, mode: int) -> None:
     for owner, group in ((-1, status.st_gid), (status.st_uid, -1)):
         with suppress(PermissionError):
             os.chown(part, owner, group)
-    # Another group gets none of the rights that were given to this one.
+    # If the group could not be kept, the new one gets none of its permissions.
     withheld = stat.S_IRWXG if os.stat(part).st_gid != status.st_gid else 0  # noqa: PTH116
     os.chmod(part, stat.S_IMODE(status.st_mode) & ~withheld)  # noqa: PTH101

@@ -1,4 +1,4 @@
-"""Names to formats: one table of how records are framed, and one of how files are compressed."""
+"""Formats and compressions, inferred from file names: a table of each."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from chatcodec import frames, json, msgpack, ndjson, sse
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# How much is read, and decoded, at once. The records of so much wake the garbage collector less often: 64 KiB at once
-# cost 20 % more.
+# How much is read, and decoded, at once. 64 KiB cost 20 % more, because that many records trigger more garbage
+# collections.
 CHUNK_BYTES = 32 * 1024
 
 
-class Failure(Exception):  # noqa: N818  # it ends the command, and is no error of the code
-    """What ends the command: one line for the user."""
+class Failure(Exception):  # noqa: N818  # it ends the command, and is not a bug
+    """Ends the command, with one line for the user."""
 
 
-class Cut(Exception):  # noqa: N818  # all that could be read of the file has been
+class Cut(Exception):  # noqa: N818  # everything that can be read has been read
     """A compressed file ended early."""
 
 
@@ -33,10 +33,10 @@ class Format(NamedTuple):
     """How records are written.
 
     Attributes:
-        endings: what names end in.
+        endings: the endings of file names.
         framing: the module that knows where records end.
         codec: the module that knows what a record is.
-        divisible: whether a file can be cut after any newline, for many processes to read.
+        divisible: whether a file can be divided after any newline, for many processes to read.
     """
 
     endings: tuple[str, ...]
@@ -56,11 +56,11 @@ class Compression(NamedTuple):
     """How a file is compressed.
 
     Attributes:
-        title: what it is called.
-        magic: how each of the members begins that a file is made of.
-        padding: what may follow the last member and means nothing.
-        decompressor: makes the object that reads a member.
-        writer: wraps a file; closing what it returns leaves that file open.
+        title: its name in messages.
+        magic: the first bytes of each of the members that make up a file.
+        padding: the byte that may follow the last member, without meaning; empty if there is none.
+        decompressor: returns an object that decompresses one member.
+        writer: wraps a file; closing the wrapper leaves the file open.
     """
 
     title: str
@@ -75,13 +75,13 @@ def _zstandard() -> Any:
 
 
 def _gzip_writer(raw: BinaryIO) -> gzip.GzipFile:
-    # Without the file's name and the time, so that the same records are the same bytes.
+    # Without the file's name and the time, so that the same records give the same bytes.
     return gzip.GzipFile("", "wb", fileobj=raw, mtime=0)
 
 
 def _zstandard_writer(raw: BinaryIO) -> Any:
     zstd = _zstandard()
-    # With the checksum that gzip always has: of a log that is damaged without it, most lines still parse.
+    # With a checksum, as gzip always has: without it, most lines of a damaged log still parse.
     return zstd.ZstdFile(raw, "wb", options={zstd.CompressionParameter.checksum_flag: 1})
 
 
@@ -103,7 +103,7 @@ COMPRESSIONS = {
 }
 
 _FORMAT_OF = {ending: name for name, format in FORMATS.items() for ending in format.endings}
-# A rotated log has its number before the compression or after it.
+# The number of a rotated log comes before the compression or after it.
 _ENDING = re.compile(
     r"(?P<format>{})?(?:\.\d+)?(?P<compression>{})?(?:\.\d+)?\Z".format(
         "|".join(map(re.escape, _FORMAT_OF)), "|".join(map(re.escape, COMPRESSIONS))
@@ -113,7 +113,7 @@ _ENDING = re.compile(
 
 
 class File(NamedTuple):
-    """A file of records, or a standard stream where the name is ``-``; format and compression as in the tables."""
+    """A file of records, or a standard stream if the name is ``-``; format and compression are keys of the tables."""
 
     name: str
     format: str
@@ -121,21 +121,21 @@ class File(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The name, printable."""
+        """The name in printable form."""
         return printable(self.name)
 
 
 def printable(name: str) -> str:
-    r"""Return a file's name on one line, with escapes such as ``\xff`` for bytes that are no UTF-8."""
+    r"""Return a file's name on one line, with escapes such as ``\xff`` for bytes that are not UTF-8."""
     text = os.fsencode(name).decode(errors="backslashreplace")
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def file_named(name: str, format: str | None, option: str) -> File:
-    """Return the file with that name, in `format`, or else in the format that its name ends in.
+    """Return the file with that name, in `format` or, without one, in the format that its name ends in.
 
     Raises:
-        Failure: neither gives a format. The text names the `option` that does.
+        Failure: neither gives a format. The text names the `option` to use.
     """
     match = _ENDING.search(name)
     ending, compression = match.groups("") if match else ("", "")
@@ -148,11 +148,11 @@ def file_named(name: str, format: str | None, option: str) -> File:
 
 
 def decompressed(pieces: Iterator[bytes], file: File) -> Iterator[bytes]:
-    """Yield the text of the members that `pieces` of `file` make up, in pieces of no more than `CHUNK_BYTES`.
+    """Decompress `pieces` of `file`, and yield the content of its members in pieces of at most `CHUNK_BYTES`.
 
     Raises:
-        Cut: the last member is not whole, or there is none.
-        Failure: it is no such file.
+        Cut: the last member is incomplete, or there is none.
+        Failure: the file is damaged, or not compressed as its name says.
     """
     compression = COMPRESSIONS[file.compression]
     member: Any = None
@@ -175,17 +175,17 @@ def decompressed(pieces: Iterator[bytes], file: File) -> Iterator[bytes]:
 
 
 def _text(member: Any, data: bytes) -> Iterator[bytes]:
-    """Yield what `data` adds to the text of `member`. Two bytes can stand for megabytes, so it comes in pieces."""
+    """Yield what `data` adds to the content of `member`, in pieces: a few bytes can expand to megabytes."""
     while text := member.decompress(data, CHUNK_BYTES):
         yield text
         if member.eof:
             return
-        # gzip's returns the rest, Zstandard's keeps it.
+        # gzip's decompressor returns the remaining input, Zstandard's keeps it.
         data = getattr(member, "unconsumed_tail", b"")
 
 
 def _undecodable(file: File, begin: bytes, start: int, error: Exception) -> Failure:
-    """Return what is wrong with a member that starts there, and what to try."""
+    """Return the error for a member that starts at `start` with the bytes `begin`, with what to try."""
     compression = COMPRESSIONS[file.compression]
     if compression.magic.startswith(begin):
         return Failure(f"{file.title}: damaged {compression.title} data: {error}")

@@ -1,4 +1,4 @@
-"""Work on inputs, segment by segment, in this process or in several; the results come in order."""
+"""Work on inputs, segment by segment, in this process or in several, with the results in order."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
     Work = Callable[["Segment", "Meter"], Iterator["Part"]]
 
-# Not forked: a fork copies a process that has threads, the progress bar's among them.
+# Not fork, which is unsafe in a process with threads, such as the progress bar's.
 _processes = multiprocessing.get_context("spawn")
 
-# How much of a file that many read one takes at a time. The results of so much are small enough to be sent to another
-# process, and a process that dies or has to stop loses no more.
+# How much of a shared file a process takes at a time: little enough that its results can be sent to another process,
+# and that little work is lost when a process dies or has to stop.
 SEGMENT_BYTES = 8 * 1024 * 1024
-# It is not worth starting a process for less than so many segments.
+# With fewer segments than this, starting a process is not worthwhile.
 _SEGMENTS_A_JOB = 8
 
 
 class Bad(NamedTuple):
-    """A bad record, or what a provider sent in place of a record.
+    """A bad record, or an error that a provider sent in place of a record.
 
     Attributes:
         line: the number of its line, frame or event, from 1.
         offset: where it starts, in bytes from 0.
-        kind: as of a `chatcodec.RecordError`; ``"upstream"`` also for a message with an ``error``.
+        kind: as in `chatcodec.RecordError`; ``"upstream"`` also for a message with an ``error``.
         reason: what is wrong.
     """
 
@@ -49,7 +49,7 @@ class Bad(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Some records, or what was made of them; the bad ones among them; how many newlines there were so far."""
+    """Some records, or what was made of them; the bad ones; the number of newlines so far."""
 
     value: Any
     bad: list[Bad]
@@ -57,7 +57,7 @@ class Part(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """The bytes of a source from `start` to `end`, whole lines; or, where `end` is ``None``, all of it."""
+    """The bytes of a source from `start` to `end`, in whole lines; or all of it, if `end` is ``None``."""
 
     number: int
     source: Source
@@ -89,7 +89,7 @@ def is_divisible(source: Source) -> bool:
 
 
 def jobs_for(sources: Iterable[Source], most: int) -> int:
-    """Return how many processes are worth their start."""
+    """Return how many processes are worth starting."""
     size = sum(source.size or 0 for source in sources if is_divisible(source))
     return max(1, min(most, size // (SEGMENT_BYTES * _SEGMENTS_A_JOB)))
 
@@ -108,9 +108,9 @@ def _segments(sources: Iterable[Source], jobs: int) -> Iterator[Segment]:
 
 
 class Meter:
-    """How much has been read so far, in all processes together.
+    """Counts what has been read so far, by all processes together.
 
-    Each process has counts of its own, so that none waits for another, which may have died.
+    Each process has its own counts, so that none has to wait for another, which may have died.
     """
 
     def __init__(self, counts: Any, process: int = 0) -> None:
@@ -119,7 +119,7 @@ class Meter:
 
     @classmethod
     def for_jobs(cls, jobs: int) -> Meter:
-        """Return a meter for this process and as many others."""
+        """Return a meter for this process and `jobs` others."""
         return cls(_processes.RawArray("q", 2 * jobs + 2) if jobs > 1 else [0, 0])
 
     def add(self, size: int = 0, records: int = 0) -> None:
@@ -141,10 +141,10 @@ class Meter:
 def run(sources: Sequence[Source], work: Work, jobs: int, meter: Meter) -> Generator[tuple[Segment, Part]]:
     """Do `work` on each segment of `sources`, in up to `jobs` processes, and yield the parts in order.
 
-    Places count from the start of the source. Sources that are not divisible are worked on in this process.
+    Positions count from the start of the source. Sources that are not divisible are handled in this process.
 
     Raises:
-        Failure: reading fails, a source is not what it was when it was opened, or a process has died.
+        Failure: reading fails, a source has changed since it was opened, or a process has died.
     """
     lines = 0
     for segment, parts in _in_order(sources, work, jobs, meter):
@@ -169,7 +169,7 @@ def _in_order(
         waiting: deque[tuple[Segment, Future[list[Part]] | None]] = deque()
         for segment in _segments(sources, jobs):
             waiting.append((segment, None if segment.end is None else submit(segment)))
-            # Few enough wait that memory stays small, and enough that no process does.
+            # Few enough results wait to keep memory small, and enough segments to keep every process busy.
             if len(waiting) > 2 * jobs:
                 yield _result(*waiting.popleft(), work, meter)
         while waiting:
@@ -186,9 +186,9 @@ def _result(
 def _pool(
     sources: Sequence[Source], work: Work, jobs: int, meter: Meter
 ) -> Generator[Callable[[Segment], Future[list[Part]]]]:
-    """Yield what gives a segment to one of as many processes, which stop at the end.
+    """Yield a function that submits a segment to one of `jobs` processes, which stop at the end.
 
-    Not a `ProcessPoolExecutor`, which waits forever for a process that died in the middle of a result.
+    Not a `ProcessPoolExecutor`, which waits forever for a process that died while sending a result.
     """
     workers = [_Worker(number + 1, sources, work, meter) for number in range(jobs)]
     free: Queue[_Worker] = Queue()
@@ -205,7 +205,7 @@ def _pool(
     threads = ThreadPoolExecutor(jobs)
 
     def submit(segment: Segment) -> Future[list[Part]]:
-        # The main thread handles signals, and would wait on if another one received them.
+        # The main thread handles signals; if another thread received one, it would keep waiting.
         with signals_held():
             return threads.submit(done, segment)
 
@@ -227,7 +227,7 @@ class _Worker:
         self._process = _processes.Process(
             target=_serve, args=(theirs, divisible, work, Meter(meter.counts, number)), daemon=True
         )
-        # Until it ignores it, Ctrl-C would end it with a traceback.
+        # Until the process ignores Ctrl-C, it would end with a traceback.
         with failing("a process could not be started"), signals_held():
             self._process.start()
         theirs.close()
@@ -239,21 +239,21 @@ class _Worker:
             result: list[Part] | Failure = self._connection.recv()
         except (EOFError, OSError) as error:
             message = "one of its processes has died; use --jobs 1"
-            # Its frames have buffers of which Python 3.13 complains on standard error when it ends.
+            # The frames hold buffers that Python 3.13 complains about on standard error when it exits.
             raise Failure(message) from error.with_traceback(None)
         if isinstance(result, Failure):
             raise result
         return result
 
     def stop(self) -> None:
-        """End the process, which does nothing any more."""
+        """End the process, which must be idle."""
         self._connection.close()
         self._process.join()
 
 
 def _serve(connection: Any, sources: dict[int, Source], work: Work, meter: Meter) -> None:
-    """Work on one segment after the other, until the process that sends them closes the connection or ends."""
-    # Ctrl-C reaches every process of the terminal, and the parent process stops its workers.
+    """Work on one segment after another, until the parent process closes the connection or ends."""
+    # Ctrl-C reaches every process of the terminal, but it is the parent that stops its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):  # pragma: no branch  # Windows
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)

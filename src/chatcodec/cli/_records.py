@@ -1,4 +1,4 @@
-"""What the commands make of a stream of records: its bad ones, a summary, or a stream in another format."""
+"""What each command does with a stream of records: find bad ones, sum up, or convert."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _WITHOUT_DONE = "stream ended without [DONE]"
 
 
 class _ProviderError(ValidationError):
-    """A message is valid, and the provider reported an error in it."""
+    """A message is valid, but the provider reported an error in it."""
 
 
 def check(segment: Segment, meter: Meter, max_record_bytes: int) -> Iterator[Part]:
@@ -39,7 +39,7 @@ def check(segment: Segment, meter: Meter, max_record_bytes: int) -> Iterator[Par
 
 def summarise(segment: Segment, meter: Meter, max_record_bytes: int) -> Iterator[Part]:
     """Yield the one `Summary` of `segment`."""
-    from chatcodec._stats.summary import Summary  # noqa: PLC0415  # numpy, which checking and converting do without
+    from chatcodec._stats.summary import Summary  # noqa: PLC0415  # imports numpy, which the other commands do not need
 
     summary = Summary()
     for records, bad, _ in _decoded(segment, meter, max_record_bytes):
@@ -51,7 +51,7 @@ def summarise(segment: Segment, meter: Meter, max_record_bytes: int) -> Iterator
 
 
 def _decoded(segment: Segment, meter: Meter, max_record_bytes: int) -> Iterator[Part]:
-    # Whole responses, though little of them is wanted: choices of the wrong type make a record bad.
+    # Whole responses, although few fields are needed: choices of the wrong type make a record bad.
     decode = _DECODE[segment.format.codec]
 
     def response(message: bytes) -> Logged:
@@ -79,17 +79,17 @@ def _conversion(source: Any, target: Any) -> Callable[[bytes], bytes]:
 
     def checked(message: bytes) -> bytes:
         source.decode(message)
-        # Lines come with their ends.
+        # Lines arrive with their line ends.
         return message.rstrip(b"\r\n") if source is json else message
 
     return checked
 
 
 def _parts(segment: Segment, meter: Meter, make: Callable[..., Any]) -> Iterator[Part]:
-    """Decode `segment`, and yield its records chunk by chunk; places count from its start."""
+    """Decode `segment`, and yield its records chunk by chunk; positions count from its start."""
     errors: list[RecordError] = []
     decoder = make(on_error=errors.append)
-    # Only the first byte order mark of a file is skipped, so other segments are read after a blank line.
+    # A byte order mark is skipped only at the start of a file, so later segments are decoded after a blank line.
     lead = b"\n" if segment.start else b""
     decoder.feed(lead)
     lines = size = 0
@@ -119,7 +119,7 @@ def _parts(segment: Segment, meter: Meter, make: Callable[..., Any]) -> Iterator
 
 
 def _through(call: Callable[[], list[Any]], decoder: Any, errors: list[RecordError]) -> list[Any]:
-    """Return all records of `call`, although the stream may be broken in places, which go to `errors`."""
+    """Return all records of `call`, continuing after each `StreamError`, which is added to `errors`."""
     records: list[Any] = []
     while True:
         try:
@@ -132,7 +132,7 @@ def _through(call: Callable[[], list[Any]], decoder: Any, errors: list[RecordErr
 
 
 def _hides_the_missing_end(error: RecordError) -> bool:
-    """Whether events ended inside one in which the provider reported an error: what follows it is missing too."""
+    """Whether a stream of events was cut inside a message with an error: then its ``[DONE]`` is missing as well."""
     return error.unit == "event" and isinstance(error, StreamError) and isinstance(error.__cause__, _ProviderError)
 
 

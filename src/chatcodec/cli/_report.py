@@ -1,4 +1,4 @@
-"""What a person sees: the figures and histograms of ``stats``, and a progress bar meanwhile."""
+"""The output for people: the figures and histograms of ``stats``, and a progress bar."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ if TYPE_CHECKING:
 _EXACT = "p50 to p99 are exact."
 _BAR = 40
 _ROWS = 20
-# Smaller steps between values are too near to zero to divide by.
+# Smaller steps between values are too close to zero to divide by.
 _TINY = 1e-300
-# The scale is logarithmic where the largest value is so many times the smallest.
+# The scale is logarithmic if the largest value is at least this many times the smallest.
 _WIDE = 20
-# How wide the figures are printed, whatever COLUMNS says: where they do not fit, they would be cut without a word.
+# The width of the figures, whatever COLUMNS is: in a narrower table, rich would cut them silently.
 _WIDTH = 80
-# Decimals of numbers from here on say nothing more, and digits of those from there on would not fit.
+# From the first on, numbers are shown without decimals; from the second on, they would have too many digits to fit.
 _WHOLE, _LONG = 1e3, 1e15
-# An error below that is rounded away.
+# An error of fewer sessions than this is not shown.
 _ROUNDED = 0.5
 
 
 def report_text(summary: Summary) -> str:
-    """Return the figures of `summary`, for standard output as it is."""
+    """Return the figures of `summary`, as text for standard output."""
     console = Console(width=_WIDTH)
     report = summary.report()
-    # Not printed by the console, which ends the process where a pipe is broken.
+    # Captured, because a console that prints to a broken pipe ends the process.
     with console.capture() as captured:
         console.print(_overview(report))
         console.print(_figures(report))
@@ -107,13 +107,13 @@ def _histogram(title: str, values: Distribution, largest: float, block: str) -> 
 
 
 def precision(error: float) -> str:
-    """Return what to say of quantiles with such a relative error."""
+    """Return a sentence on the precision of quantiles with that relative error."""
     # Rounded up, because it is a bound.
     return f"p50 to p99 are too low by {math.ceil(10_000 * error) / 10_000:.2%} at most." if error else _EXACT
 
 
 def edges_between(least: float, largest: float) -> list[float]:
-    """Return rising round numbers above `least`, up to `largest`; `largest` alone where there is none."""
+    """Return ascending round numbers above `least`, up to `largest`; only `largest` if there are none."""
     if least > 0 and largest / least >= _WIDE:
         edges = [digit * 10.0**power for power in _powers(least, largest) for digit in (1, 2, 5)]
     elif (step := largest / 10 - least / 10) > _TINY:
@@ -136,7 +136,7 @@ def _round(step: float) -> float:
 
 
 class _RecordsColumn(progress.ProgressColumn):
-    """How many records there were, and how many a second."""
+    """The number of records so far, and per second."""
 
     def __init__(self, meter: Meter) -> None:
         super().__init__()
@@ -148,7 +148,7 @@ class _RecordsColumn(progress.ProgressColumn):
 
 
 class _Bar(progress.Progress):
-    """A bar that reads the meter whenever it is drawn, so that the work does not depend on it."""
+    """A bar that reads the meter whenever it is drawn, so that the work need not update it."""
 
     meter: Meter
 
@@ -159,7 +159,7 @@ class _Bar(progress.Progress):
 
 
 class _Terminal:
-    """A stream to a terminal: the work goes on if that is closed meanwhile."""
+    """A stream to a terminal. The work continues if the terminal is closed meanwhile."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -168,18 +168,18 @@ class _Terminal:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> None:
-        """Write `text`, if that can be done."""
+        """Write `text`, if possible."""
         with dropping(self._stream):
             self._stream.write(text)
 
     def flush(self) -> None:
-        """Flush the stream, if that can be done."""
+        """Flush the stream, if possible."""
         with dropping(self._stream):
             self._stream.flush()
 
 
 class _AboveBar(_Terminal):
-    """A stream to the terminal that has the bar: what is written goes above it, in lines of any length."""
+    """A stream to the terminal that shows the bar: text appears above it, in lines of any length."""
 
     def __init__(self, stream: TextIO, console: Console) -> None:
         super().__init__(stream)
