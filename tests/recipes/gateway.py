@@ -15,8 +15,8 @@ from yarl import URL
 from chatcodec import DecodeError, Framing, StreamError, json, media_types, ndjson, sse
 
 FRAMINGS: dict[str, Framing] = {media_types.NDJSON: ndjson, media_types.SSE: sse}
-Bill = Callable[[float, str | None], None]  # is called with a cost and its session, and must neither raise nor block
-TO_SERVICE = {"accept", "authorization", "content-encoding", "content-type"}  # the headers that are passed on
+Bill = Callable[[float, str | None], None]  # called with a cost and its session; must neither raise nor block
+TO_SERVICE = {"accept", "authorization", "content-encoding", "content-type"}  # the headers that are forwarded
 TO_CALLER = {"content-type", "location", "retry-after"}
 TIMEOUT = aiohttp.ClientTimeout(total=1800, sock_connect=10, sock_read=300)
 LOST = aiohttp.ClientError, asyncio.TimeoutError
@@ -25,7 +25,7 @@ report = logging.getLogger("gateway").warning
 
 
 class Stream(StreamingResponse):
-    """Passes on the stream in `answer`. If that fails, so does this one: no caller takes it for complete."""
+    """Forwards the stream in `answer`. If that stream fails, so does this one, and no caller takes it for complete."""
 
     def __init__(self, answer: aiohttp.ClientResponse, bill: Bill, start: float) -> None:
         super().__init__(self.chunks(), media_type=answer.content_type)
@@ -44,17 +44,17 @@ class Stream(StreamingResponse):
         if last := self.take(self.decoder.finish) + (b"" if self.failure else self.framing.END):
             yield last
         if self.failure:
-            raise self.failure  # aborts the connection; inside @app.middleware("http") Starlette ends it as if complete
+            raise self.failure  # aborts the connection; under @app.middleware("http"), Starlette ends it as if complete
 
     def take(self, decode: Callable[..., list[bytes]], *chunk: bytes) -> bytes:
-        """Bill what `decode` returns of `chunk`, before the caller can hang up, and return it stamped."""
+        """Bill the messages that `decode` returns, before the caller can hang up, and return them stamped."""
         event = b""
         try:
             messages = decode(*chunk)
         except StreamError as error:
             self.failure, messages = error, error.records
             if error.kind == "upstream":
-                data = error.data if len(error.data) < 1024 else FAILED  # the error has no more of it
+                data = error.data if len(error.data) < 1024 else FAILED  # it holds no more than the first KiB
                 event = b"event: error\n%b\n" % b"".join(b"data: %b\n" % line for line in data.splitlines())
         latency = 1000 * (perf_counter() - self.start)
         envelopes, stamped = self.framing.stamp(messages, on_error=report, latency=latency)
@@ -69,7 +69,7 @@ class Stream(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            if not self.ended:  # the caller hung up, and what is still to come costs all the same
+            if not self.ended:  # the caller hung up, but the rest of the stream costs all the same
                 with suppress(*LOST, StreamError):
                     async for _ in self.chunks():
                         pass
@@ -79,7 +79,7 @@ class Stream(StreamingResponse):
 def create_app(service: str, bill: Bill) -> FastAPI:
     @asynccontextmanager
     async def session(app: FastAPI) -> AsyncIterator[None]:
-        # No caller gets another's cookies, and those who hang up do not keep all connections from the others.
+        # No caller gets another's cookies, and callers who have hung up cannot use up the connection pool.
         jar, pool = aiohttp.DummyCookieJar(), aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=pool, cookie_jar=jar, timeout=TIMEOUT) as app.state.client:
             yield
@@ -91,7 +91,7 @@ def create_app(service: str, bill: Bill) -> FastAPI:
         start = perf_counter()
         path, query = (request.scope[name].decode() for name in ("raw_path", "query_string"))
         url = URL(f"{service}/{path.removeprefix('/')}?{query}", encoded=True)  # after "/", no path changes the host
-        headers = [("accept-encoding", "identity")]  # aiohttp takes compressed lines that are cut for complete
+        headers = [("accept-encoding", "identity")]  # aiohttp takes compressed lines that were cut for complete
         headers += [(name, value) for name, value in request.headers.items() if name in TO_SERVICE]
         try:
             content = await request.body()
