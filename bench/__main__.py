@@ -1,4 +1,4 @@
-"""Measure chatcodec beside the bare msgspec calls and beside what users would pick or write instead.
+"""Measure chatcodec against the bare msgspec calls, and against what users would pick or write instead.
 
 python -m bench             # ten minutes; writes bench/RESULTS.md and bench/results.svg
 python -m bench --quick     # a minute
@@ -70,7 +70,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def messages_of(name: str, folder: Path | None, *, quick: bool) -> list[bytes]:
-    """Return the messages of a corpus, the given or the generated one; few if `quick`."""
+    """Return the messages of a corpus, from `folder` or generated; only a few if `quick`."""
     count = (QUICK if quick else COUNTS)[name]
     lines: Iterable[bytes]
     if folder is None:
@@ -93,7 +93,7 @@ def workloads(lines: dict[str, list[bytes]], folder: Path) -> Iterator[Workload]
 
 
 def measure_process(deltas: list[bytes], folder: Path, *, quick: bool) -> dict[str, dict[Any, float]]:
-    """Measure what is not a workload."""
+    """Measure imports, memory and page faults, which are not workloads."""
     found: dict[str, dict[Any, float]] = {"milliseconds to import": process.imports(3 if quick else 25, folder)}
     for megabytes in (20,) if quick else (20, 400):
         found[f"peak memory in MB, streaming {megabytes} MB"] = process.peak_memory(deltas, folder, megabytes)

@@ -19,11 +19,11 @@ from bench.measure import own_code
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    # What is read of a message: what it cost, and its session.
+    # What is read from a message: its cost and its session.
     Read = tuple[float | None, str | None]
     Stamp = Callable[[bytes], tuple[Read, bytes]]
 
-LATENCY = 12.5  # what is stamped
+LATENCY = 12.5  # the value that is stamped
 HEADER = Layout(">I")
 
 
@@ -56,7 +56,7 @@ def frame(message: bytes) -> bytes:
 
 
 class Lines:
-    """Lines, cut by `split`; without a limit, a position, or errors."""
+    """Splits lines with `bytes.split`, without limits, positions or errors."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -68,7 +68,7 @@ class Lines:
 
 
 class Events:
-    """Events, cut by `split`, as long as the provider sends one ``data`` line each and ends lines with a line feed."""
+    """Splits events with `bytes.split`, which works while each is one ``data`` line and lines end with a line feed."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -80,7 +80,7 @@ class Events:
 
 
 class Frames:
-    """Frames, cut in a loop over the lengths."""
+    """Splits frames in a loop over their lengths."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -100,7 +100,7 @@ class Frames:
 
 
 def dict_setter(decode: Callable[[bytes], Any], encode: Callable[[Any], bytes], name: str = "latency") -> Any:
-    """Return what sets a field of a message that decodes to a dict."""
+    """Return a function that sets a field of a message, decoded to a dict."""
 
     def set_field(message: bytes) -> bytes:
         fields = decode(message)
@@ -111,7 +111,7 @@ def dict_setter(decode: Callable[[bytes], Any], encode: Callable[[Any], bytes], 
 
 
 def dict_stamper(decode: Callable[[bytes], Any], encode: Callable[[Any], bytes], name: str = "latency") -> Stamp:
-    """Return what reads cost and session of a message that decodes to a dict, and sets a field."""
+    """Return a function that reads cost and session of a message, decoded to a dict, and sets a field."""
 
     def stamp(message: bytes) -> tuple[Read, bytes]:
         fields = decode(message)
@@ -123,7 +123,7 @@ def dict_stamper(decode: Callable[[bytes], Any], encode: Callable[[Any], bytes],
 
 
 def raw_stamper(module: Any, name: str = "latency") -> Stamp:
-    """Return what does the same with a dict of views, whose two values are decoded; the other bytes are kept."""
+    """Return one that does the same with a dict of views, decodes the two values, and keeps the other bytes."""
     decode_fields = module.Decoder(dict[str, Raw]).decode
     decode_cost, decode_session = module.Decoder(float | None).decode, module.Decoder(str | None).decode
     encode = module.Encoder().encode

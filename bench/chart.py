@@ -1,4 +1,4 @@
-"""The chart: a panel for each of four jobs, as SVG that reads on a light and on a dark page."""
+"""The chart: a panel for each of four jobs, as SVG that is legible on light and dark pages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ text { font: 13px system-ui, sans-serif; fill: #0f172a }
 
 
 def draw(results: Results, added: Added) -> str:
-    """Return the chart of the jobs of which most is to say."""
+    """Return the chart of the first four jobs, without the one that only writes."""
     panels = [row for row in rows(results, added) if not row.job.startswith("writing")][:PANELS]
     parts = [_panel(row, 20 + WIDTH * (at % 2), 20 + HEIGHT * (at // 2)) for at, row in enumerate(panels)]
     width, height = 2 * WIDTH + 20, HEIGHT * ((len(panels) + 1) // 2) + 20
@@ -31,7 +31,7 @@ def draw(results: Results, added: Added) -> str:
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">',
             "<title>CPU time of four jobs with chatcodec and by hand; shorter is better</title>",
             f"<style>{STYLE}</style>",
-            # A background of its own: pages are light or dark.
+            # A background of its own, because pages can be light or dark.
             f'<rect width="{width}" height="{height}" rx="8" fill="#f8fafc"/>',
             *parts,
             "</svg>\n",
@@ -57,5 +57,5 @@ def _panel(row: Row, left: int, top: int) -> str:
 
 
 def figure(value: float) -> str:
-    """Return a figure of two or three digits at least."""
+    """Return `value` as text, with one decimal if it is below 100."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"

@@ -106,7 +106,7 @@ def workloads(corpus: str, lines: list[bytes]) -> Iterator[Workload]:
 
 
 def _limit(call: Call, items: list[Any]) -> list[Contender]:
-    """Return the limit, and the least that a library in Python can reach: a function around it that does nothing."""
+    """Return two lower bounds: the bare call, and the least for a library in Python, a function around that call."""
 
     def function(item: Any) -> Any:
         return call(item)
@@ -148,7 +148,7 @@ def _pysimdjson(parser: Any) -> Call:
 
 
 def _six(result: Any) -> bytes:
-    """Return six fields in a form in which equal ones are equal bytes."""
+    """Return six fields as bytes, which are equal if the fields are."""
     if isinstance(result, tuple):
         result = dict(zip(SIX, result, strict=True))
     elif isinstance(result, (Envelope, BaseModel)):

@@ -1,4 +1,4 @@
-"""What the benchmarks that stand alone share: their arguments, and the corpus to measure on."""
+"""What the standalone benchmarks share: their arguments, and the corpus to measure on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def command(name: str, about: str, quick: str, run: Callable[..., F], table: Callable[[F], str]) -> None:
-    """Measure by `run(folder, quick=...)` as the arguments ask, and print the figures as `table` writes them."""
+    """Call `run(folder, quick=...)` as the arguments say, and print the figures that it returns as a `table`."""
     parser = argparse.ArgumentParser(prog=f"python -m {name}", description=about)
     parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
@@ -33,7 +33,7 @@ def command(name: str, about: str, quick: str, run: Callable[..., F], table: Cal
 
 @contextmanager
 def corpus_in(folder: Path | None, responses: int, deltas: int) -> Iterator[Path]:
-    """Yield `folder`, or one with as many generated responses and deltas, which is removed afterwards."""
+    """Yield `folder` or, without one, a temporary folder with that many generated responses and deltas."""
     if folder is not None:
         yield folder
         return

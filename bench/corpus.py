@@ -1,8 +1,8 @@
 """Made-up chat-completion traffic: whole responses, and the chunks that streamed ones arrive in.
 
-The same seed gives the same bytes on every Python: of `random.Random`, only `random` and `getrandbits` are used.
+The same seed gives the same bytes on every Python: only `random` and `getrandbits` of `random.Random` are used.
 
-    python -m bench.corpus      # writes tests/data/responses.ndjson and tests/data/deltas.ndjson again
+    python -m bench.corpus      # regenerates tests/data/responses.ndjson and tests/data/deltas.ndjson
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Source:
         self._bits = random.getrandbits
 
     def below(self, stop: int) -> int:
-        """Return a whole number from 0 up to `stop`, without it."""
+        """Return an integer from 0 up to, but not including, `stop`."""
         return int(self.chance() * stop)
 
     def pick(self, items: list[T]) -> T:
@@ -68,7 +68,7 @@ def deltas(count: int, seed: int = 1) -> Iterator[Record]:
 
 
 def lines(records: Iterable[Record]) -> Iterator[bytes]:
-    r"""Encode `records` as lines; most senders write Unicode as it is, one in twenty as ``\u`` escapes."""
+    r"""Encode `records` as lines; one sender in twenty writes Unicode as ``\u`` escapes, the others as it is."""
     dumps = [json.JSONEncoder(ensure_ascii=escape, separators=(",", ":")).encode for escape in (False, True)]
     for record in records:
         yield dumps[record["generationId"] < "0d"](record).encode() + b"\n"
@@ -121,7 +121,7 @@ def _filled(source: Source, arguments: Record) -> Record:
 
 
 def _prose(source: Source) -> str:
-    """Return an answer: paragraphs in one language, and between them what answers are made of besides."""
+    """Return an answer: paragraphs in one language, with code, tables, formulas and lists between them."""
     language = source.chance()
     sentences = phrases.OTHER_LANGUAGES[source.below(len(phrases.OTHER_LANGUAGES))] if language < 0.22 else None
     parts = [
@@ -214,7 +214,7 @@ def _cut(text: str, source: Source) -> Iterator[str]:
 
 
 def main() -> None:
-    """Write the sample of the tests again."""
+    """Regenerate the sample that the tests use."""
     SAMPLE.mkdir(exist_ok=True)
     (SAMPLE / "responses.ndjson").write_bytes(b"".join(lines(responses(SAMPLE_RESPONSES))))
     (SAMPLE / "deltas.ndjson").write_bytes(b"".join(lines(_short_deltas())))

@@ -15,7 +15,7 @@ from chatcodec import ChatCompletionResponse, Envelope, frames, ndjson, sse, tra
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    # From the chunks of a stream to what the caller gets and what the consumer gets.
+    # Takes the chunks of a stream; returns the bytes for the caller and those for the consumer.
     FanOut = Callable[[list[bytes]], tuple[bytes, bytes]]
 
 EVENTS = 200
@@ -58,7 +58,7 @@ def decoded_once(chunks: list[bytes]) -> tuple[bytes, bytes]:
 
 
 def all_kept(chunks: list[bytes]) -> tuple[bytes, bytes]:
-    """Stamp each message, and transcode what comes out. Unknown fields are kept."""
+    """Stamp each message, and transcode the result. Unknown fields are kept."""
     decoder = sse.StreamDecoder(bytes)
     lines, framed = [], []
     for chunk in chunks:

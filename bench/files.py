@@ -1,4 +1,4 @@
-"""The workload that reads a file, into a table where a library has nothing else."""
+"""The workload that reads a file: into records or, if a library offers nothing else, into a table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def workloads(corpus: str, lines: list[bytes], path: Path) -> Iterator[Workload]:
-    """Yield the reading of a file of `lines`, which is written at `path`."""
+    """Yield the workload that reads a file of `lines`, which is written to `path`."""
     whole = b"".join(line + b"\n" for line in lines)
     path.write_bytes(whole)
     decoder = msgspec.json.Decoder(ChatCompletionResponse)

@@ -1,10 +1,10 @@
-"""What the command takes for a log of 1 GB, with one job and with two, beside duckdb and polars on the same question.
+"""Time and memory of the command on a log of 1 GB, with one job and with two, beside duckdb and polars.
 
 python -m bench.logs            # some minutes, and 1 GB of disk
 python -m bench.logs --quick    # a log of 150 MB
 
-Each is a process of its own, in turn, and the figures are medians: seconds by the clock, seconds of CPU time, and MB
-of memory at the peak. duckdb and polars answer what ``stats`` does, but take every line for a good one.
+Each runs in its own process, in turn, and the figures are medians: wall-clock seconds, seconds of CPU time, and peak
+memory in MB. duckdb and polars compute what ``stats`` does, but assume that every line is good.
 """
 
 from __future__ import annotations

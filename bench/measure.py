@@ -36,7 +36,7 @@ class Contender:
 
     name: str
     run: Callable[[], object]
-    # What the work gives, a thing a record; None where there is nothing that could differ.
+    # Returns the results of the work, one per record; None if there is nothing to compare.
     results: Callable[[], Iterable[Any]] | None = None
 
 
@@ -54,7 +54,7 @@ class Workload:
 
 @dataclass
 class Figure:
-    """A contender's time over the base's: the median of the rounds and the quartiles; and how many records it lost."""
+    """A contender's time over the base's, as median and quartiles of the rounds, and the number of records it lost."""
 
     contender: str
     ratio: float
@@ -71,7 +71,7 @@ def measure(workload: Workload, rounds: int) -> list[Figure]:
     lost = [_lost(expected, _verified(workload, other)) for other in others]
     ratios: list[list[float]] = [[] for _ in others]
     readings: list[int] = []
-    # Objects that the peers' modules hold would make collections during a measurement slower.
+    # Objects that the peers' modules hold would slow down collections during a measurement.
     gc.collect()
     gc.freeze()
     for _ in range(rounds):
@@ -106,7 +106,7 @@ def _lost(expected: Counter[Any] | None, seen: Counter[Any] | None) -> int:
 
 
 def each(function: Callable[[Any], Any], items: list[Any]) -> Callable[[], None]:
-    """Return what calls `function` with every item and drops what it returns."""
+    """Return a function that calls `function` with every item and drops the results."""
 
     def run() -> None:
         for item in items:
@@ -137,7 +137,7 @@ def batched(items: list[R], number: int) -> list[list[R]]:
 
 
 def drive(coroutine: Coroutine[Any, Any, R]) -> R:
-    """Return what `coroutine` returns, which awaits nothing that is not ready: an event loop would cost 50 us."""
+    """Run a coroutine that never has to wait, and return its result: an event loop would cost 50 us."""
     try:
         coroutine.send(None)
     except StopIteration as stop:
@@ -147,9 +147,9 @@ def drive(coroutine: Coroutine[Any, Any, R]) -> R:
 
 
 def as_record(result: Any) -> bytes:
-    """Return what a contender made of a record, as MessagePack, so that equal records are equal bytes.
+    """Return a contender's result for a record as MessagePack, so that equal records are equal bytes.
 
-    Peers give structs, models, dicts, or encoded messages.
+    Contenders return structs, models, dicts or encoded messages.
     """
     if hasattr(result, "model_dump"):
         result = result.model_dump(by_alias=True)

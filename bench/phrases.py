@@ -1,4 +1,4 @@
-r"""What `bench.corpus` makes its answers of: sentences in several languages, code, formulas, tool calls."""
+r"""The material for the answers in `bench.corpus`: sentences in several languages, code, formulas, tool calls."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ FORMULAS = [
     "x² + y² = r², hence y = ±√(r² − x²), and so |y| ≤ r for every x ∈ [−r, r].",
 ]
 
-# Name and arguments; what is None here is filled with a sentence.
+# Names and arguments; None stands for a sentence.
 TOOLS: list[tuple[str, dict[str, Any]]] = [
     ("get_weather", {"city": "Zürich", "unit": "celsius", "days": 3}),
     ("search_documents", {"query": None, "limit": 10, "filters": {"language": ["en", "日本語"], "draft": False}}),

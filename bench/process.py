@@ -1,4 +1,4 @@
-"""What a process needs: time to import, peak memory, page faults in steady state."""
+"""The cost of a process: import time, peak memory, page faults in steady state."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _printed(code: str, environment: dict[str, str] | None = None) -> float:
 
 
 def imports(rounds: int, folder: Path) -> dict[str, float]:
-    """Return the milliseconds that importing takes, of each in turn, the median of `rounds` processes."""
+    """Return the milliseconds that each import takes: the median of `rounds` processes, in turn."""
     seen: dict[str, list[float]] = {name: [] for name in IMPORTED}
     # All are compiled once, as an installer leaves them.
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder / "compiled"), "PYTHONDONTWRITEBYTECODE": ""}
@@ -55,7 +55,7 @@ def imports(rounds: int, folder: Path) -> dict[str, float]:
 
 
 def peak_memory(lines: list[bytes], folder: Path, megabytes: int) -> dict[str, float]:
-    """Return the peak resident memory in MB of streaming a file of `megabytes`, by what reads it."""
+    """Return the peak resident memory, in MB, of streaming a file of `megabytes`, by reader."""
     path = folder / "long.ndjson"
     block = b"".join(line + b"\n" for line in lines)
     with path.open("wb") as file:
@@ -67,7 +67,7 @@ def peak_memory(lines: list[bytes], folder: Path, megabytes: int) -> dict[str, f
 
 
 def page_faults(lines: list[bytes]) -> dict[int, float]:
-    """Return the minor page faults a record, when the stream has been going for a while, by the size of chunks."""
+    """Return the minor page faults per record in steady state, by chunk size."""
     whole = b"".join(line + b"\n" for line in lines)
     return {size: _faults(cut(whole, size)) / len(lines) for size in (1400, 16384, 65536)}
 

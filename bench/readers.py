@@ -1,4 +1,4 @@
-"""What users read streams with: functions from a list of chunks to batches of records."""
+"""Ways to read a stream: functions from a list of chunks to batches of records."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def cut(data: bytes, size: int) -> list[bytes]:
 
 
 def together(records: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
-    """Yield as many whole lines, frames or messages as fit into `size` bytes, one at least."""
+    """Yield lists of as many whole lines, frames or messages as fit into `size` bytes, but at least one."""
     block: list[bytes] = []
     length = 0
     for record in records:
@@ -66,7 +66,7 @@ def _ignore(_: Exception) -> None:
 
 
 def by_hand(split: Callable[[], Any], decode: Callable[[bytes], Any] | None) -> Read:
-    """Read with one of the classes in `bench.by_hand`, and a decoder of msgspec's for each message."""
+    """Read with one of the classes in `bench.by_hand`, and decode each message with `decode`, if any."""
 
     def read(chunks: list[bytes]) -> Iterator[list[Any]]:
         feed = split().feed
@@ -78,7 +78,7 @@ def by_hand(split: Callable[[], Any], decode: Callable[[bytes], Any] | None) -> 
 
 
 def line_by_line(decode: Callable[[bytes], Any]) -> Read:
-    """Read blocks of whole lines: the least that it costs to report a bad line with its number."""
+    """Read blocks of whole lines: the minimum cost of being able to report a bad line with its number."""
 
     def read(blocks: list[bytes]) -> Iterator[list[Any]]:
         for block in blocks:
@@ -147,7 +147,7 @@ def _read_exactly(chunks: list[bytes]) -> list[list[Any]]:
     return [drive(collect())]
 
 
-# What libraries have, by framing.
+# The readers that other libraries offer, by framing.
 PEERS: dict[str, dict[str, Read]] = {
     "ndjson": {
         "split by hand + orjson, to dicts": by_hand(Lines, orjson.loads),

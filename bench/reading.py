@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 CHUNKS = (1400, 16384, 65536)
 TYPES = {"records": ChatCompletionResponse, "envelopes": Envelope, "bytes": bytes}
-BAD = b'{"cost":"x"}'  # for `bytes` it is as good as any other
+BAD = b'{"cost":"x"}'  # not bad for `bytes`, which is not parsed
 
 
 def workloads(corpus: str, lines: list[bytes]) -> Iterator[Workload]:
@@ -84,7 +84,7 @@ def _feed(
     traffic: dict[str, bytes],
     split: Callable[[], Any],
 ) -> Workload:
-    """Return what feeds all kinds of traffic."""
+    """Return the workload that feeds all kinds of traffic."""
     name = _name(framing)
     title, type = kind
     module = msgspec.msgpack if framing is frames else msgspec.json
@@ -112,7 +112,7 @@ def _feed(
 
 
 def _bases(framing: Any, type: Any, decode: Any, blocks: list[list[bytes]]) -> list[Contender]:
-    """Return the least that reading can cost: blocks of whole messages in one call each."""
+    """Return lower bounds for reading: blocks of whole messages, in one call each."""
     if framing is ndjson:
         lines = [b"\n".join([*block, b""]) for block in blocks]
         if decode is None:
@@ -157,7 +157,7 @@ def _as_envelope(result: Any) -> bytes:
 
 
 def _iteration(corpus: str, framing: Any, size: int, data: bytes, count: int) -> Workload:
-    """Return what iterates over the records, one by one and in batches; the base is `feed`."""
+    """Return the workload that iterates over records, one by one and in batches; the base is `feed`."""
     chunks = readers.cut(data, size)
     contenders = [
         _stream("chatcodec feed", readers.chatcodec(framing, ChatCompletionResponse), chunks),

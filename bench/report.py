@@ -1,4 +1,4 @@
-"""What was measured, as text."""
+"""The results as Markdown."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ PEERS = (
     "chatcodec", "msgspec", "orjson", "fastsimdjson", "pysimdjson", "pydantic", "msgpack", "ormsgpack", "httpx",
     "aiohttp", "fastapi", "uvicorn", "jsonlines", "polars", "pyarrow",
 )  # fmt: skip
-READING = """A figure is a contender's CPU time over that of the base, the first row, which shows nanoseconds a record.
-It is the median of the rounds, with the quartiles. *Lost*: records that do not come out as they went in.
+READING = """Each figure is a contender's CPU time divided by the base's: the median of the rounds, with the quartiles.
+The base is the first row, in nanoseconds per record. *Lost*: records that do not come out as they went in.
 """
 
 
 def versions() -> str:
-    """Return the versions of everything that was measured, and of the machine."""
+    """Return a description of the machine, and the versions of everything that was measured."""
     cpu = next(
         (line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
         platform.processor(),
@@ -57,21 +57,21 @@ def text(
         f"Measured on {datetime.now(timezone.utc):%Y-%m-%d} with `python -m bench`, corpus: {corpus}.\n",
         versions() + "\n",
         "## Five rows\n",
-        "CPU time in µs; the gateway's is what a job adds to it: read cost and session, stamp a field, forward.\n",
+        "CPU time in µs; for the gateway, the time that its job adds: read cost and session, stamp a field, forward.\n",
         _rows(summary.rows(results, added)),
-        "## What we aim at\n",
-        "The time of a contender over that of another.\n",
+        "## Targets\n",
+        "The time of one contender divided by that of another.\n",
         _targets(results),
-        "## In a gateway: added CPU time for a response\n",
+        "## In a gateway: added CPU time per response\n",
         gateway.table(added) + "\n",
-        "## The README's gateway, end to end: CPU time for a response\n",
-        "On FastAPI, aiohttp and uvicorn, beside a gateway on the same that forwards and does little else.\n",
+        "## The README's gateway, end to end: CPU time per response\n",
+        "On FastAPI, aiohttp and uvicorn, beside a gateway on the same stack that does little more than forward.\n",
         end_to_end.table(recipe) + "\n",
-        "## Single pieces of work\n",
+        "## Workloads\n",
         READING,
         *(_table(name, corpora) for name, corpora in results.items()),
         _process(process),
-        "## With a heap of ten million objects: what collections add\n",
+        "## With a heap of ten million objects: the time that garbage collection adds\n",
         tail.table(collections) + "\n",
     ]
     return "\n".join(parts)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Call = Callable[..., Any]
 
-# The field that is set, and what the messages hold of it before.
+# Where the field is, and how the messages are patched beforehand.
 PLACES: dict[str, dict[str, Any]] = {
     "a field absent": {"latency": None},
     "a field present": {"latency": 9.75},
@@ -79,7 +79,7 @@ def _peek_and_patch(codec: Any, values: dict[str, Any]) -> Call:
 
 
 def read_and_record(result: Any) -> tuple[Any, bytes]:
-    """Return what was read of a message and the message, in a form in which equal ones are equal."""
+    """Return what was read from a message, and the message, in a form that can be compared."""
     read, message = result
     return (read.cost, read.session_id) if isinstance(read, Envelope) else read, as_record(message)
 

@@ -1,4 +1,4 @@
-"""What it comes to: five rows, and how the figures compare with what we aim at."""
+"""The summary: five rows, and how the figures compare with the targets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHATCODEC, MSGSPEC, ORJSON = "chatcodec", "msgspec, by hand", "orjson, by hand"
 
 @dataclass
 class Row:
-    """A job, and what it takes with chatcodec and by hand."""
+    """A job, and its time with chatcodec and by hand."""
 
     job: str
     unit: str
@@ -29,7 +29,7 @@ class Row:
 
 @dataclass
 class Target:
-    """The largest ratio of a contender's time to another's that we aim at, by corpus."""
+    """The target for the ratio of a contender's time to another's: an upper bound, by corpus."""
 
     workload: str
     contender: str

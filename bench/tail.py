@@ -1,11 +1,11 @@
-"""What garbage collection adds to the slowest calls, with a heap of ten million live objects.
+"""The time that garbage collection adds to the slowest calls, with a heap of ten million live objects.
 
 python -m bench.tail            # a minute, and 1 GB of memory
 python -m bench.tail --quick    # a heap of one million
 
-Each call is timed by the thread's CPU time, which leaves out other processes; collections are counted by
-`gc.callbacks`. A full one is too rare for p99.9 to show: CPython waits until a quarter of the heap is new. The first
-row shows how long one takes.
+Each call is timed by the thread's CPU time, which leaves out other processes; collections are counted with
+`gc.callbacks`. Full collections are too rare for p99.9 to show them: CPython waits until a quarter of the heap is new.
+The first row shows how long one takes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Row = dict[str, float]
 
 @dataclass
 class Collections:
-    """The collections since the last `clear`: how many of the young, how many of the whole heap, the longest in ms."""
+    """The collections since the last `clear`: of the young generations, of the whole heap, and the longest, in ms."""
 
     young: int = 0
     full: int = 0
@@ -58,11 +58,11 @@ class Collections:
 
 def main() -> None:
     """Measure as the arguments ask."""
-    command("bench.tail", "Measure what collections add.", "a heap of one million objects", run, table)
+    command("bench.tail", "Measure the time that garbage collection adds.", "a heap of one million objects", run, table)
 
 
 def run(folder: Path | None = None, *, quick: bool = False) -> dict[str, Row]:
-    """Return the time of each work's calls, in microseconds, and the collections during them."""
+    """Return the times of each kind of call, in microseconds, and the collections during them."""
     with corpus_in(folder, 500, 20_000) as place:
         responses = (place / "responses.ndjson").read_bytes().splitlines()[:500]
         deltas = (place / "deltas.ndjson").read_bytes()[: 8 * 1024 * 1024]
@@ -84,7 +84,7 @@ Work = tuple[str, "Callable[[bytes], Any]", list[bytes], int]
 
 
 def works(responses: list[bytes], deltas: bytes) -> Iterator[Work]:
-    """Yield each work: its name, its call, the arguments to call it with in turn, and the number of calls."""
+    """Yield each kind of call: its name, the call, the arguments to pass in turn, and the number of calls."""
     deltas = deltas[: deltas.rfind(b"\n") + 1]
     events = b"".join(b"data: " + line + b"\n" for line in deltas.splitlines(keepends=True))
     for name, call in (("decode", json.decode), ("peek", json.peek), ("patch", _patch)):
@@ -121,7 +121,7 @@ def _chunks(data: bytes, size: int) -> list[bytes]:
 
 
 def _measure(call: Callable[[bytes], Any], inputs: list[bytes], calls: int, counted: Collections) -> Row:
-    calls -= calls % len(inputs)  # whole rounds, so that no line is cut at the end of them
+    calls -= calls % len(inputs)  # whole rounds, so that they do not end inside a line
     gc.disable()
     quiet = _times(call, inputs, calls)
     gc.enable()

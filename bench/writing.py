@@ -25,7 +25,7 @@ PER_BATCH = 20
 
 
 def workloads(corpus: str, lines: list[bytes]) -> Iterator[Workload]:
-    """Yield the workloads that write what `lines`, which are messages in JSON, hold."""
+    """Yield the workloads that write the records in `lines`, which are messages in JSON."""
     records = [json.decode(line) for line in lines]
     packed = [msgpack.encode(record) for record in records]
     dicts = [orjson.loads(line) for line in lines]
@@ -110,7 +110,7 @@ def _messages(framing: Any, chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _iterated(corpus: str, name: str, framing: Any, records: list[Any]) -> Iterator[Workload]:
-    """Yield what writes ready records, one by one and in batches; the base is a loop over `encode`."""
+    """Yield the workloads that write ready records, one by one and in batches; the base is a loop over `encode`."""
     streams = batched(records, ITEMS)
     batches = [batched(stream, PER_BATCH) for stream in streams]
     for title, items, loop in (

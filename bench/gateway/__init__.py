@@ -1,1 +1,1 @@
-"""What a response costs in a gateway, end to end: upstream, gateway and load generator are processes on loopback."""
+"""The cost of a response in a gateway, end to end: upstream, gateway and load generator are processes on loopback."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bench.gateway.handlers import Handler
 
 RECIPE = "the README's gateway"
-# What the simple one does to a response, beside what the README's does.
+# The contenders: the README's gateway, and the simple one by what it does to a response.
 NAMES = ["untouched", RECIPE, "orjson"]
 
 

@@ -1,4 +1,4 @@
-"""What the README's gateway costs end to end, beside a simple one that does nothing to what it forwards.
+"""What the README's gateway costs end to end, beside simple ones that forward untouched or stamp with orjson.
 
 python -m bench.gateway.end_to_end             # a minute
 python -m bench.gateway.end_to_end --quick     # some seconds
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def run(folder: Path | None = None, *, quick: bool = False) -> Figures:
-    """Return the CPU time of each gateway for a response, in microseconds, by what is asked for."""
+    """Return the CPU time of each gateway per response, in microseconds, by kind of request."""
     with corpus_in(folder, 500, 8000) as place, ExitStack() as stack:
         sent = servers.bodies(place)
         upstream = stack.enter_context(process("servers", "upstream", str(place)))

@@ -1,7 +1,7 @@
 """A gateway's job, with chatcodec and with what users would write by hand instead.
 
 The job: read the cost and the session of each response, stamp a field on it, and forward it. A handler takes a whole
-body, or what has arrived of a stream, and returns what is sent on. It gives what it read to a `Meter`.
+body, or a piece of a stream, and returns the bytes to forward. It adds what it has read to a `Meter`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     Handler = Callable[[bytes], bytes]
     Make = Callable[["Meter"], Handler]
 
-COST = b'"cost":'  # what the last line of a stream alone has, and no text: a quote inside one is escaped
+COST = b'"cost":'  # only in the last line of a stream, and never inside text, where quotes are escaped
 FLOOR = "untouched"
 LINES = 200
 
 
 class Meter:
-    """What was read: the cost in all, and the session of what cost something."""
+    """What was read: the total cost, and the session of the last message that had a cost."""
 
     def __init__(self) -> None:
         self.cost = 0.0

@@ -1,4 +1,4 @@
-"""The load generator: small cells of requests in turn, each byte that comes back verified."""
+"""The load generator: small cells of requests, in turn; every byte that comes back is verified."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Figures = dict[str, dict[str, float]]
 
 READ_BYTES = 256 * 1024
-# Requests under way at a time: a gateway that sleeps between them measures cold caches.
+# Concurrent requests: a gateway that slept between requests would run on cold caches.
 CONNECTIONS = 8
 
 
@@ -87,14 +87,14 @@ def process(module: str, *arguments: str) -> Iterator[int]:
 
 
 class Load:
-    """What is asked for, and what must come back."""
+    """The requests, and the responses that must come back."""
 
     def __init__(self, folder: Path) -> None:
         self._bodies = servers.bodies(folder)
         self._expected: dict[tuple[str, str, int], bytes] = {}
 
     def cell(self, gateway: list[Client], case: str, contender: str) -> float:
-        """Return the gateway's CPU time for a response, in microseconds, as the mean of a few."""
+        """Return the gateway's CPU time per response, in microseconds: the mean over a cell."""
         kind = CASES[case].kind
         count = len(self._bodies[kind])
         before = int(gateway[0].get("cpu"))
@@ -111,7 +111,7 @@ class Load:
         return (after - before) / count / 1e3
 
     def expected(self, case: str, contender: str, number: int) -> bytes:
-        """Return what a contender makes of a body that it gets in one piece, once it was found right."""
+        """Return what a contender makes of a body in one piece, after checking it once."""
         key = case, contender, number
         if key not in self._expected:
             body = self._bodies[CASES[case].kind][number]
@@ -124,7 +124,7 @@ class Load:
 
 
 def place(case: str, contender: str) -> tuple[int, str]:
-    """Return what the gateway's path says of the two."""
+    """Return the parts of the gateway's path that stand for the two."""
     return list(CASES).index(case), contender.replace(" ", "%20")
 
 
@@ -161,7 +161,7 @@ def check_first_line_leaves_first(upstream: Client, gateway: Client, load: Load)
 
 
 def measure(folder: Path, rounds: int) -> Figures:
-    """Return microseconds of gateway CPU for a response: by case, the floor's own and what contenders add to it."""
+    """Return microseconds of gateway CPU per response: by case, the floor's own and what contenders add to it."""
     load = Load(folder)
     with running(folder) as (upstream, gateway):
         check_first_line_leaves_first(upstream, gateway[0], load)

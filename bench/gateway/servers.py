@@ -1,4 +1,4 @@
-"""The upstream and the lean gateway: HTTP/1.1 on `asyncio` protocols, with nothing that the figure is not about.
+"""The upstream and the lean gateway: HTTP/1.1 on `asyncio` protocols, with as little overhead as possible.
 
 Bodies come and go in chunked encoding, whole ones in one chunk.
 
@@ -29,7 +29,7 @@ WHOLE_HEAD, LINES_HEAD = (HEAD % kind.encode() for kind in (media_types.JSON, me
 END = b"0\r\n\r\n"
 # How many responses and streams a cell asks for: some milliseconds of the gateway's time.
 WHOLE, STREAMS = 128, 8
-STREAM_CHUNK = 4096  # in which an upstream flushes
+STREAM_CHUNK = 4096  # what an upstream flushes at a time
 
 
 def chunk(data: bytes) -> bytes:
@@ -51,7 +51,7 @@ class Body:
         self.ended = False
 
     def feed(self, data: bytes) -> bytes:
-        """Take what has arrived, and return what is of the body."""
+        """Take what has arrived, and return the part of it that belongs to the body."""
         data = self._rest + data
         start = 0
         if self._in_head:
@@ -126,7 +126,7 @@ def first_line(body: bytes) -> bytes:
 
 
 class Gateway(Server):
-    """Passes requests on, and handles what comes back."""
+    """Forwards requests, and handles what comes back."""
 
     def __init__(self, upstream_port: int) -> None:
         self._port = upstream_port
@@ -190,7 +190,7 @@ class FromUpstream(asyncio.Protocol):
 
 
 def bodies(folder: Path) -> dict[str, list[bytes]]:
-    """Return what upstream has to send: whole responses and streams of lines, without the field and with it."""
+    """Return what upstream sends: whole responses and streams of lines, without the field and with it."""
     responses = (folder / "responses.ndjson").read_bytes().splitlines()
     lines = (folder / "deltas.ndjson").read_bytes().splitlines()
     last = next(line for line in reversed(lines) if COST in line)
@@ -208,7 +208,7 @@ def bodies(folder: Path) -> dict[str, list[bytes]]:
 
 
 def _spread(items: Sequence[T], count: int) -> Sequence[T]:
-    """Return `count` items that are as far from each other as can be."""
+    """Return `count` of `items`, evenly spaced."""
     return [items[number * len(items) // count] for number in range(count)]
 
 
