@@ -43,7 +43,7 @@ __version__ = "0.2.0"
 if TYPE_CHECKING:
     from . import frames, json, media_types, msgpack, ndjson, sse, transcode
     from ._framing import Framing
-else:  # type checkers would accept any name
+else:  # with this, type checkers would accept any name
 
     def __getattr__(name: str) -> object:
         """Import a public module, or `Framing`, when it is first used (PEP 562)."""

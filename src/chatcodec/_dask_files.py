@@ -60,7 +60,7 @@ def _files(pattern: str, storage_options: Mapping[str, Any]) -> Iterator[tuple[A
 
 
 def _url(fs: Any, path: str, pattern: str) -> str:
-    """Return the URL to pass to `fsspec.open` for a file that `pattern` matches."""
+    """Return the path or URL, as `fsspec.open` accepts it, of a file that `pattern` matches."""
     if isinstance(fs, LocalFileSystem):
         return path
     links = pattern.split("::")

@@ -50,8 +50,8 @@ class StreamDecoder(Generic[T]):
 
     `_buffer[_pos:]` has been received but not decoded, and no record ends in it before `_searched`. `_offset` is the
     position of the buffer in the stream, `_index` the number of records so far. While a record that is too long is
-    being skipped, `_skipped` is its index, offset and first bytes. `_missing` is the reason why a stream that ended now
-    would be incomplete even if all its records are whole, or empty.
+    being skipped, `_skipped` is its index, offset and first bytes. `_missing` is empty, or says why a stream that ended
+    now would be incomplete even if all its records are whole.
     """
 
     _unit: ClassVar[str]

@@ -29,7 +29,7 @@ _TRUNCATED = "Input data was truncated"
 # The first half of a pair near the end of the data, with no second half after it.
 _FIRST_HALF_LAST = re.compile(rb"(\\+)u[dD][89abAB][0-9a-fA-F]{2}(?:[^\\]|\\[^u]).{0,4}\Z", re.DOTALL)
 
-# The most bytes that an error holds of a bad record, from its start.
+# An error holds at most this many bytes from the start of a bad record.
 DATA_BYTES = 1024
 
 Kind = Literal["malformed", "invalid", "too_long", "incomplete", "upstream"]
@@ -155,7 +155,7 @@ def detached(error: BaseException) -> BaseException:
 
 
 def raise_decode_error(error: Exception, buf: Buffer) -> NoReturn:
-    """Raise `error`, which decoding `buf` has raised, or the documented error that replaces it."""
+    """Raise `error`, from decoding `buf`, or the documented error that replaces it."""
     try:
         _raise(decode_error(error, buf), error)
     finally:
@@ -180,7 +180,7 @@ def decode_error(error: BaseException, buf: Buffer) -> BaseException:
 
 
 def rejection(failure: BaseException, message: Buffer) -> tuple[Kind, Exception]:
-    """Return the kind of the bad record and the error to report, for the `failure` to decode `message`.
+    """Return the kind of the bad record and its error, for the `failure` that decoding `message` has raised.
 
     If the message is not to blame, raises the failure instead.
     """
@@ -233,7 +233,7 @@ def _without_quotes(error: ValidationError) -> ValidationError:
 
 
 def raise_encode_error(error: Exception) -> NoReturn:
-    """Raise `error`, which encoding has raised, or the documented error that replaces it."""
+    """Raise `error`, from encoding, or the documented error that replaces it."""
     try:
         _raise(_replaced(error, _UNWRITABLE), error)
     finally:

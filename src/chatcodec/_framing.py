@@ -113,5 +113,5 @@ class Framing(Protocol):
         extra: Mapping[str, Any] | None = ...,
         **changes: Unpack[Changes],
     ) -> tuple[list[E], bytes]:
-        """Return an envelope of each message, and the messages, framed, with the same fields set in each."""
+        """Return an envelope for each message, and the framed messages, with the same fields set in each."""
         ...

@@ -20,7 +20,7 @@ T = TypeVar("T")
 # Types that can be iterated over or read, but do not give chunks of bytes.
 _NOT_SOURCES = (str, bytes, bytearray, memoryview, os.PathLike, TextIOBase)
 
-# Comes after the last chunk.
+# Follows the last chunk.
 _END: Any = object()
 
 READ_BYTES = 64 * 1024

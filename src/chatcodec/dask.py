@@ -69,10 +69,10 @@ def read_ndjson(
     Raises:
         OSError: `urlpath` matches no file. Computing raises it if a file has become shorter, or cannot be decompressed.
         ValueError: a file is compressed, and `blocksize` is not ``None``; `blocksize` is less than 1; no path is given.
-        TypeError: computing raises it for a `type` defined in a script or notebook, whose fields get lost on the way to
-            other processes.
+        TypeError: computing raises it for a `type` defined in a script or notebook, whose fields do not reach other
+            processes.
 
-    An error's `path` is the file's URL, to pass to `fsspec.open`. Its `offset` is where the bad line starts in that
+    An error's `path` names its file, as `fsspec.open` accepts it. Its `offset` is where the bad line starts in that
     file, after any decompression; its `index` counts the lines of its partition, from 1; its `records` are empty. If a
     file or its compressed data was cut, computing raises `StreamError`, even with `on_error`.
 

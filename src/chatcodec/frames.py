@@ -268,7 +268,7 @@ def stamp(
     extra: Mapping[str, Any] | None = None,
     **changes: Unpack[Changes],
 ) -> tuple[list[E], bytes]:
-    r"""Return an envelope of each of `messages`, and the messages as frames, with the same fields set in each.
+    r"""Return an envelope for each message, and the messages as frames, with the same fields set in each.
 
     Like `chatcodec.msgpack.stamp` for each message; each becomes one frame. Duplicates of untouched fields may remain.
 

@@ -98,7 +98,7 @@ def decode(buf: Buffer, type: type[T] = ChatCompletionResponse) -> T:  # type: i
 def peek(buf: Buffer, type: type[E] = Envelope) -> E:  # type: ignore[assignment]
     r"""Decode one message in one pass, leaving its choices and its error as views into `buf`.
 
-    The other fields are checked; of the choices and the error, only the syntax is. A view keeps `buf` alive, and later
+    The other fields are checked; for the choices and the error, only the syntax is. A view keeps `buf` alive, and later
     writes to `buf` show in it.
 
     Args:

@@ -135,8 +135,8 @@ def iter_decode(
     r"""Iterate over the records of a binary file, or of an iterable of chunks.
 
     The options are those of `StreamDecoder`. A file is read with ``read1`` if it has one, which returns what a live
-    pipe has so far. The records that a chunk completed are yielded before the next chunk is requested, and records
-    before an error before it is raised. The following ``next()`` continues after the error.
+    pipe holds. The records that a chunk completed are yielded before the next chunk is requested. Records before an
+    error are yielded before it is raised, and the following ``next()`` continues after it.
 
     Raises:
         TypeError: `source` is neither, but for example a path or a file opened as text.
@@ -260,7 +260,7 @@ def stamp(
     extra: Mapping[str, Any] | None = None,
     **changes: Unpack[Changes],
 ) -> tuple[list[E], bytes]:
-    r"""Return an envelope of each of `messages`, and the messages as lines, with the same fields set in each.
+    r"""Return an envelope for each message, and the messages as lines, with the same fields set in each.
 
     Like `chatcodec.json.stamp` for each message; each becomes one line, even if it had line breaks. White space and
     duplicates of untouched fields may remain.

@@ -271,7 +271,7 @@ def stamp(
     extra: Mapping[str, Any] | None = None,
     **changes: Unpack[Changes],
 ) -> tuple[list[E], bytes]:
-    r"""Return an envelope of each of `messages`, and the messages as events, with the same fields set in each.
+    r"""Return an envelope for each message, and the messages as events, with the same fields set in each.
 
     Like `chatcodec.ndjson.stamp`, with the same arguments and errors, but the messages are written as events.
 

@@ -22,7 +22,7 @@ _PENDING = 16 * 1024
 
 
 class Distinct:
-    """An estimate of the number of distinct texts. It can be pickled.
+    """The number of distinct texts, exact or estimated. It can be pickled.
 
     Keeps only the smallest hashes (k minimum values), so that the result depends on the set of texts, and neither on
     their order nor on how they were partitioned. The estimator is the unbiased one of Beyer, Haas, Reinwald, Sismanis

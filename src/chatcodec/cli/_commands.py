@@ -30,7 +30,7 @@ _SIGPIPE = 13
 
 
 class _Stopped(BaseException):
-    """A signal ends the command, or what amounts to one."""
+    """Ends the command with the status of a signal."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)

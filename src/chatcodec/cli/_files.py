@@ -102,7 +102,7 @@ class Source:
         if hasattr(self, "_descriptor") and self.file.name != "-":
             os.close(self._descriptor)
 
-    # A process that it is sent to at start inherits the open file.
+    # A process that is given a source when it starts inherits the open file.
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_descriptor": reduction.DupFd(self._descriptor)}
 
