@@ -79,6 +79,7 @@ def blocks_of_events(data: bytes) -> Iterator[Block]:
         yield Block(start, size, data[start:at], message, ended, kind, foreign and not values)
 
 
+HALF = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")  # of a surrogate pair
 BLOCKS = {LINES: blocks_of_lines, FRAMES: blocks_of_frames, EVENTS: blocks_of_events}
 
 
@@ -86,13 +87,15 @@ def decoded(framing: Framing, block: Block, type: Any) -> tuple[Any, str, Any]:
     """Return the record of a block, or what kind of error it is and why."""
     message = block.message
     try:
-        if not block.ended:
-            framing.codec.decode(message, Raw if type is bytes else type)
+        if not block.ended and type is bytes:
+            framing.codec.decode(HALF.sub(rb"\\nxxxx", message or b""), Raw)  # which is good syntax
+        elif not block.ended:
+            framing.codec.decode(message, type)
         record = message if type is bytes else plain(framing.codec.decode(message, type))
     except DecodeError as error:
         if block.ended:
             return (None, "invalid", str(error)) if isinstance(error, ValidationError) else (None, "malformed", ANY)
-        return None, "incomplete", ANY if framing is FRAMES else str(error)
+        return None, "incomplete", ANY if framing is FRAMES or HALF.search(message or b"") else str(error)
     return (None, "incomplete", ANY) if framing is FRAMES and not block.ended else (record, "", "")
 
 

@@ -16,6 +16,7 @@ from msgspec import DecodeError, EncodeError, ValidationError
 import chatcodec
 from chatcodec import ChatCompletionResponse, RecordError, StreamError, _errors, json, msgpack, ndjson
 
+from .support import Framing
 from .wire import CODECS, DEEP, bare, nested, raw
 
 SECRET = "hunter2"  # noqa: S105
@@ -66,25 +67,18 @@ def test_no_error_quotes_the_data_where_msgspec_would(codec: Any, fields: Any, t
     assert str(caught.value) == text
 
 
-def raised_by(error: Exception) -> type[ChatCompletionResponse]:
-    """Return a type whose decoding fails with `error`, as that of older msgspecs does."""
-
-    class Failing(ChatCompletionResponse):
-        def __post_init__(self) -> None:
-            raise error
-
-    return Failing
-
-
 OUT_OF_RANGE = "a value is out of range"
 UNWRITABLE = ChatCompletionResponse(session_id="\ud800")
-NO_MEMORY = raised_by(MemoryError())
 REPLACED: list[tuple[Any, type[Exception], str]] = [
     (lambda: json.decode(b'{"sessionId":"\xff"}'), DecodeError, "text is not valid UTF-8"),
     (lambda: json.decode(nested(json, DEEP)), DecodeError, "nested deeper than the recursion limit"),
-    (lambda: json.decode(b"{}", NO_MEMORY), DecodeError, "a declared length exceeds the available memory"),
+    (
+        lambda: _errors.raise_decode_error(MemoryError(), b"{}"),
+        DecodeError,
+        "a declared length exceeds the available memory",
+    ),
     (lambda: _errors.raise_decode_error(ValueError(SECRET), b"{}"), ValidationError, OUT_OF_RANGE),
-    (lambda: json.decode(b"{}", raised_by(OverflowError(SECRET))), ValidationError, OUT_OF_RANGE),
+    (lambda: _errors.raise_decode_error(OverflowError(SECRET), b"{}"), ValidationError, OUT_OF_RANGE),
     (lambda: json.encode(UNWRITABLE), EncodeError, "text holds half a surrogate pair"),
 ]
 
@@ -99,7 +93,9 @@ def test_an_error_that_replaces_another_gives_the_reason_and_does_not_show_it(
     assert caught.value.__context__ is None
 
 
-@pytest.mark.parametrize("error", [KeyError("mine"), RuntimeError("unhashable, I say")])
+@pytest.mark.parametrize(
+    "error", [KeyError("mine"), RuntimeError("unhashable, I say"), MemoryError(), OverflowError(), RecursionError()]
+)
 def test_what_the_users_own_code_raises_comes_out_as_it_was_with_its_cause(error: Exception) -> None:
     cause = OSError("why")
 
@@ -115,6 +111,22 @@ def test_what_the_users_own_code_raises_comes_out_as_it_was_with_its_cause(error
                 call()
             assert caught.value is error
             assert error.__cause__ is cause
+
+
+@pytest.mark.parametrize("kind", [ValueError, TypeError, ValidationError, DecodeError, EncodeError])
+def test_what_a_check_of_the_type_rejects_is_invalid_without_its_words(framing: Framing, kind: type[Exception]) -> None:
+    """Its own errors would quote the data, or be about data of another kind."""
+
+    class Checking(ChatCompletionResponse):
+        def __post_init__(self) -> None:
+            raise kind(SECRET)
+
+    text = rf"rejected by the type's own check \({kind.__name__}\)$"
+    with pytest.raises(ValidationError, match=text):
+        framing.codec.decode(raw(framing.codec), Checking)
+    with pytest.raises(RecordError, match=text) as caught:
+        framing.stream.StreamDecoder(Checking).feed(framing.frame(raw(framing.codec)))
+    assert caught.value.kind == "invalid"
 
 
 def test_text_that_is_cut_is_a_decode_error_as_its_bytes_are() -> None:

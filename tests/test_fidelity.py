@@ -135,6 +135,8 @@ def test_binary() -> None:
 def test_number_keys() -> None:
     assert json.decode(json.encode(inside({1: 2}))) == inside({"1": 2})
     assert msgpack.decode(msgpack.encode(inside({1: 2}))) == inside({1: 2})
+    both = msgspec.msgpack.encode({"a": {1: 2, "1": 3}})
+    assert msgspec.json.decode(transcode.msgpack_to_json(both)) == {"a": {"1": 3}}
 
 
 @row("extensions")
@@ -172,7 +174,7 @@ def test_half_a_pair() -> None:
     half = b'{"choices":[{"delta":{"content":"\\ud83d"}}]}'
     with pytest.raises(DecodeError, match="half a surrogate pair"):
         json.decode(half)
-    assert ndjson.StreamDecoder(bytes).feed(half + b"\n") == [half]
+    assert ndjson.StreamDecoder(bytes).feed(half + b"\n") == list(ndjson.iter_decode([half], bytes)) == [half]
     with pytest.raises(DecodeError):
         msgpack.decode(b"\x81\xa9sessionId\xa3\xed\xa0\xbd")
     for codec in CODECS:

@@ -9,6 +9,7 @@ import itertools
 import pathlib
 import socket
 import tempfile
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from chatcodec import ChatCompletionResponse, Envelope, RecordError, StreamError, sse
 
-from .support import COSTS, Awaited, Bad, Framing, bad, drained, errors_last, outcome, pieces, streams_of
+from .support import COSTS, EVENTS, Awaited, Bad, Framing, bad, drained, errors_last, outcome, pieces, streams_of
 
 KIB = 1024
 
@@ -155,6 +156,41 @@ def test_a_generator_that_raised_never_ends_a_stream_as_if_it_were_whole(framing
     assert (caught.value.kind, caught.value.offset) == ("incomplete", len(framing.encoded(*COSTS) + framing.end))
     assert flat(seen) == COSTS
     assert list(iterator) == []
+
+
+@kinds
+def test_a_generator_that_raised_in_an_event_never_ends_its_stream_as_if_it_were_whole(kind: str) -> None:
+    source: Any = achunks if kind.startswith("a") else raising
+    for last in (b'data: {"cost":1.0}\n', b"data: [DONE]\n"):
+        iterator = over(EVENTS, kind, source([last, TimeoutError()]), require_done=False)
+        with pytest.raises(TimeoutError):
+            next(iterator)
+        with pytest.raises(StreamError, match=r"the source ended when it raised TimeoutError$"):
+            list(iterator)
+
+
+@pytest.mark.parametrize("name", ["aiter_decode", "aiter_batches"])
+@pytest.mark.anyio
+async def test_a_closed_iterator_has_ended_and_what_it_had_of_a_record_is_none(framing: Framing, name: str) -> None:
+    one = framing.encoded(COSTS[0])
+    iterator = getattr(framing.stream, name)(achunks([one * 2 + one[:-1], one]))
+    await anext(iterator)
+    await iterator.aclose()
+    assert [item async for item in iterator] == []
+
+
+def test_a_chunk_is_not_kept_while_the_source_is_silent(framing: Framing) -> None:
+    def chunks() -> Iterator[Any]:
+        yield framing.encoded(*COSTS * 20_000)
+        held.append(tracemalloc.get_traced_memory()[0])
+        yield framing.end
+
+    held: list[int] = []
+    tracemalloc.start()
+    for _ in framing.stream.iter_batches(chunks(), bytes):
+        pass
+    tracemalloc.stop()
+    assert held[0] < 100 * KIB
 
 
 @kinds

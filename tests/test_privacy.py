@@ -56,6 +56,8 @@ class Checked(ChatCompletionResponse):
             raise ValueError(self.session_id)
         if self.generation_id:
             raise TypeError(self.generation_id)
+        if self.latency:
+            raise msgspec.ValidationError(self.latency)
 
 
 def everything_printed(error: BaseException | None) -> str:

@@ -23,6 +23,7 @@ from .support import (
     FRAMES,
     LINES,
     TYPES,
+    AlarmError,
     Framing,
     alarm,
     alarms,
@@ -327,6 +328,15 @@ def test_what_the_handler_of_a_signal_raises_comes_out_and_nothing_is_lost(frami
     with pytest.raises(RecordError) as caught:
         decoder.feed(framing.bad)
     assert caught.value.index == count + 1
+
+
+def test_records_that_were_decoded_when_a_handler_raised_come_once_also_between_keep_alives(framing: Framing) -> None:
+    chunk = (framing.good * 20 + framing.keep_alive) * 5_000
+    for _ in range(6):
+        decoder = framing.stream.StreamDecoder()
+        with pytest.raises(AlarmError), alarm(AlarmError):
+            decoder.feed(chunk)
+        assert len(decoder.feed(b"")) == 100_000
 
 
 # The end of a stream

@@ -5,6 +5,7 @@ Each framing subclasses `StreamDecoder` and knows where records end. No decoder 
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
@@ -42,6 +43,9 @@ _FEWEST_RUN_BYTES = 16
 # Up to this size, copying an incomplete record for each chunk costs less than growing it in place.
 _SHORT = 4096
 
+# Half of a surrogate pair in JSON, or text like it after a backslash; an escape in its place is good in both.
+_HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+
 _STREAM_ERRORS = ("incomplete", "upstream")
 
 
@@ -51,7 +55,7 @@ class StreamDecoder(Generic[T]):
     `_buffer[_pos:]` has been received but not decoded, and no record ends in it before `_searched`. `_offset` is the
     position of the buffer in the stream, `_index` the number of records so far. While a record that is too long is
     being skipped, `_skipped` is its index, offset and first bytes. `_missing` is empty, or says why a stream that ended
-    now would be incomplete even if all its records are whole.
+    now would be incomplete even if all its records are whole; so does `_cut`, whatever comes before the end.
     """
 
     _unit: ClassVar[str]
@@ -87,6 +91,7 @@ class StreamDecoder(Generic[T]):
         self._records: list[T] = []
         self._error: RecordError | None = None
         self._missing = ""
+        self._cut = ""
 
     @property
     def buffered(self) -> int:
@@ -173,12 +178,17 @@ class StreamDecoder(Generic[T]):
         else:
             self._buffer = self._buffer[pos:]
 
-    def _pass(self, records: int, pos: int, stop: int, interrupt: BaseException | None = None) -> bool:
-        """Advance to `pos`, past that many records; return whether the buffer reaches `stop`, the end of the run.
+    def _pass(
+        self, records: list[Any], count: int, pos: int, stop: int, interrupt: BaseException | None = None
+    ) -> bool:
+        """Take `records` and advance to `pos`, past `count` of them and keep-alives.
 
-        Raises `interrupt`, which `_decode_all` has returned, if there is one.
+        Return whether the buffer reaches `stop`, the end of the run. Raises `interrupt`, which `_decode_all` has
+        returned, if there is one.
         """
-        self._index += records
+        # Signal handlers run at calls. There is none between these, so no record is taken twice.
+        self._records += records
+        self._index += count
         self._pos = pos
         if interrupt is not None:
             raise interrupt
@@ -187,31 +197,32 @@ class StreamDecoder(Generic[T]):
         self._run_bytes = min(2 * self._run_bytes, self._most_run_bytes)
         return True
 
-    def _stop(self, records: int, pos: int, failure: BaseException | None, *, tried: bool) -> BaseException | None:
-        """Stop the fast path at the record at `pos`, after that many records; return why decoding it failed.
+    def _stop(
+        self, records: list[Any], count: int, pos: int, failure: BaseException | None, *, tried: bool
+    ) -> BaseException | None:
+        """Stop the fast path at the record at `pos`, after `_pass`; return why decoding it failed.
 
         If it was not `tried`, the failure from `_decode_all` is not the record's, and is raised.
         """
         most = _RUN_BYTES_AFTER_STOP if pos > self._pos else max(self._run_bytes // 4, _FEWEST_RUN_BYTES)
         self._run_bytes = min(most, self._most_run_bytes)
-        self._pass(records, pos, sys.maxsize, None if tried else failure)
+        self._pass(records, count, pos, sys.maxsize, None if tried else failure)
         return StopIteration() if tried and failure is None else failure  # `extend` took it for the end of the messages
 
-    def _decode_all(self, messages: list[Any]) -> tuple[int, BaseException | None]:
-        """Decode messages up to the first that fails; return how many were decoded, and what that one raised.
+    def _decode_all(self, messages: list[Any]) -> tuple[list[Any], BaseException | None]:
+        """Decode messages up to the first that fails; return the records, and what that one raised.
 
         If all were decoded, no message caused the error: a signal handler raised it, such as `KeyboardInterrupt`, and
         it surfaced when the call of C code returned.
         """
-        records = self._records
-        before = len(records)
+        records: list[Any] = []
         failure = None
         decoded = messages if self._decode is bytes else map(self._decode, messages)
         try:
             records.extend(decoded)
         except BaseException as error:
             failure = detached(error)
-        return len(records) - before, failure
+        return records, failure
 
     def _take_message(
         self, start: int, message: bytes, failure: BaseException | None, *, cut: bool, data: bytes = b""
@@ -223,7 +234,8 @@ class StreamDecoder(Generic[T]):
         try:
             if failure is None:
                 if cut and self._decode is bytes:
-                    self._format.decode(message, type=Raw)  # its syntax shows whether it is whole
+                    # Its syntax shows whether it is whole. Half a surrogate pair is good syntax; msgspec rejects it.
+                    self._format.decode(_HALF_PAIR.sub(rb"\\u0020", message), type=Raw)
                 self._records.append(self._decode(message))
                 return
         except BaseException as error:
@@ -261,8 +273,8 @@ class StreamDecoder(Generic[T]):
             self._report("incomplete", offset - self._offset, "stream ended inside a record that is too long", data)
         elif start < self._pos:
             self._end_record(start)
-        if self._missing:
-            reason, self._missing = self._missing, ""
+        if reason := self._cut or self._missing:
+            self._cut = self._missing = ""
             self._index += 1
             self._report("incomplete", self._pos, reason, b"")
 

@@ -25,6 +25,7 @@ _QUOTING = r"(Invalid enum value|Invalid value|Object contains unknown field) "
 _PATH = r" - at `[^`]*`(?: in `[^`]*`)?\Z"
 # msgspec's messages for half a surrogate pair. `_TRUNCATED` is one too, and also its message for truncated data.
 _HALF_PAIR = ("utf-16 surrogate pair", "unexpected end of hex escape")
+_REJECTED = "rejected by the type's own check (%s)"
 _TRUNCATED = "Input data was truncated"
 # The first half of a pair near the end of the data, with no second half after it.
 _FIRST_HALF_LAST = re.compile(rb"(\\+)u[dD][89abAB][0-9a-fA-F]{2}(?:[^\\]|\\[^u]).{0,4}\Z", re.DOTALL)
@@ -168,6 +169,9 @@ def decode_error(error: BaseException, buf: Buffer) -> BaseException:
     `buf` is what was decoded. If it cannot be read, the result is what `contiguous` raises; if its content is bad, a
     `DecodeError`.
     """
+    if isinstance(error, MsgspecError) and _is_foreign(error):
+        # Raised by the type's own __post_init__: it may quote values, or be about other data.
+        return ValidationError(_REJECTED % type(error).__name__)
     if isinstance(error, ValidationError):
         return _without_quotes(error)
     if isinstance(error, DecodeError):
@@ -177,6 +181,14 @@ def decode_error(error: BaseException, buf: Buffer) -> BaseException:
     if isinstance(error, (ValueError, BufferError)) and (failure := _buffer_error(buf)) is not None:
         return failure
     return _replaced(error, _UNREADABLE)
+
+
+def _is_foreign(error: BaseException) -> bool:
+    """Return whether Python code outside this package raised `error`, such as a type's ``__post_init__``."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and not last.tb_frame.f_globals.get("__name__", "").startswith("chatcodec.")
 
 
 def rejection(failure: BaseException, message: Buffer) -> tuple[Kind, Exception]:
@@ -222,7 +234,7 @@ def _without_quotes(error: ValidationError) -> ValidationError:
     path = re.search(_PATH, text)
     if error.__cause__ is not None:
         # Raised by the type's own __post_init__, whose message may quote values.
-        reason = f"rejected by the type's own check ({type(error.__cause__).__name__})"
+        reason = _REJECTED % type(error.__cause__).__name__
     elif quoting := re.match(_QUOTING, text):
         reason = quoting[1]
         if quoting[1].endswith("field"):
@@ -272,6 +284,8 @@ def offset_error(offset: object, size: int) -> Exception:
 
 
 def _replaced(error: BaseException, table: Table) -> BaseException:
+    if _is_foreign(error):
+        return error
     for kind, result, text in table:
         if isinstance(error, kind):
             return result(text)

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         def finish(self) -> list[T]: ...
         def _take_records(self) -> list[T]: ...
 
-        _missing: str
+        _cut: str
 
     class Options(TypedDict, total=False):
         """The arguments of `StreamDecoder` besides the type."""
@@ -111,9 +111,9 @@ async def _read(read: Callable[[int], Awaitable[bytes]]) -> bytes:
 class _Feeder(Generic[T]):
     """Feeds chunks to a decoder in pieces. The records decoded before an error are returned before it is raised."""
 
-    def __init__(self, decoder: Decoder[T], source: object) -> None:
+    def __init__(self, decoder: Decoder[T], source: Any) -> None:
         self._decoder = decoder
-        self._from_generator = hasattr(source, "gi_frame") or hasattr(source, "ag_frame")
+        self._source = source
         self._chunk = b""
         self._pos = 0
         self._ended = False
@@ -132,9 +132,9 @@ class _Feeder(Generic[T]):
 
     def _fail(self, error: BaseException) -> None:
         """Note that the source raised: a generator has ended then, without having reached the end of the stream."""
-        if self._from_generator:
+        if getattr(self._source, "gi_frame", error) is None or getattr(self._source, "ag_frame", error) is None:
             reason = f"the source ended when it raised {type(error).__name__}"
-            self._decoder._missing = reason  # pyright: ignore[reportPrivateUsage]
+            self._decoder._cut = reason  # pyright: ignore[reportPrivateUsage]
 
     def _next_piece(self) -> list[T] | None:
         """Return the records that the next piece completed, or ``None`` if a new chunk is needed first."""
@@ -142,6 +142,7 @@ class _Feeder(Generic[T]):
             raise self._errors.pop()
         piece = b"" if self._due else self._chunk[self._pos : self._pos + PIECE_BYTES]
         if not (piece or self._due):
+            self._chunk = b""  # it would stay alive while the source is silent
             return None
         self._pos += len(piece)
         self._due = False
@@ -165,10 +166,6 @@ class _Feeder(Generic[T]):
 class _Batches(_Feeder[T]):
     """An iterator over batches."""
 
-    def __init__(self, decoder: Decoder[T], chunks: Iterator[Buffer]) -> None:
-        super().__init__(decoder, chunks)
-        self._chunks = chunks
-
     def __iter__(self) -> Iterator[list[T]]:
         return self
 
@@ -178,11 +175,12 @@ class _Batches(_Feeder[T]):
                 if self._ended:
                     raise StopIteration
                 try:
-                    chunk = next(self._chunks, _END)
+                    chunk = next(self._source, _END)
                 except BaseException as error:
                     self._fail(error)
                     raise
                 self._take(chunk)
+                del chunk
         return batch
 
 
@@ -205,7 +203,6 @@ class _AsyncBatches(_Feeder[T]):
 
     def __init__(self, decoder: Decoder[T], source: Any, next_chunk: Callable[[], Awaitable[Buffer]]) -> None:
         super().__init__(decoder, source)
-        self._source = source
         self._next_chunk = next_chunk
         self._waiting = False
 
@@ -229,12 +226,14 @@ class _AsyncBatches(_Feeder[T]):
                 finally:
                     self._waiting = False
                 self._take(chunk)
+                del chunk
         return batch
 
     async def aclose(self) -> None:
         """Close the source if it is an async generator: the garbage collector would do so in another task."""
-        if self._from_generator:
+        if hasattr(self._source, "ag_frame"):
             await self._source.aclose()
+            self._ended, self._due, self._chunk = True, False, b""
 
 
 class _AsyncRecords(Generic[T]):
@@ -255,4 +254,5 @@ class _AsyncRecords(Generic[T]):
 
     async def aclose(self) -> None:
         """Close the source, as `_AsyncBatches.aclose` does."""
+        self._batch = iter(())
         await self._batches.aclose()

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 from msgspec import UNSET, DecodeError, Raw, structs
 
-from ._errors import DATA_BYTES, READ_FAILURES, RecordError, contiguous, raise_encode_error, rejection, unsupported
+from ._errors import (
+    DATA_BYTES,
+    READ_FAILURES,
+    RecordError,
+    contiguous,
+    detached,
+    raise_encode_error,
+    rejection,
+    unsupported,
+)
 from ._record import ChatCompletionResponse, Envelope, writable_time
 
 if TYPE_CHECKING:
@@ -163,7 +172,7 @@ class Format:
                     fields = decode_fields(buf)
                     envelope = read(buf) if len(fields.get("choices", b"")) < long else self.envelope(buf, fields)
             except Exception as error:
-                failure = error.with_traceback(None)
+                failure = detached(error)
             else:
                 if message is None:
                     fields |= values
@@ -269,11 +278,11 @@ def _reject_text() -> NoReturn:
     raise TypeError(text)
 
 
-def _report(failure: Exception, number: int, buf: Buffer, on_error: Callable[[RecordError], object] | None) -> None:
+def _report(failure: BaseException, number: int, buf: Buffer, on_error: Callable[[RecordError], object] | None) -> None:
     """Report the bad message with that number; raise `failure` if the message is not to blame."""
     kind, cause = rejection(failure, buf)
     error = RecordError(kind, "message", number, 0, str(cause), contiguous(buf)[:DATA_BYTES])
-    error.__cause__ = cause
+    error.__cause__ = cause.with_traceback(None)  # its frames would keep the message alive
     try:
         if on_error is None:
             raise error

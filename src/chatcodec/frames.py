@@ -87,6 +87,7 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
         buffer, start = self._buffer, self._pos
         if len(buffer) - start < self._wanted:
             return False
+        self._wanted = 4
         if type(buffer) is bytearray:  # a long frame arrived in parts
             if not self._take_frame():
                 return False
@@ -104,25 +105,25 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
             begin = end + 4
             end = begin + _unpack(run, end)[0] if begin <= size else begin
         if not messages:
-            self._pass(0, start, stop)
+            self._pass([], 0, start, stop)
             return self._take_frame()
         size = len(messages)
         if self._decode is bytes and not all(messages):
             del messages[messages.index(b"") :]  # an empty frame is not a record
-        count, failure = self._decode_all(messages)
+        records, failure = self._decode_all(messages)
+        count = len(records)
         if count < size:
             pos = start + 4 * count + sum(map(len, messages[:count]))
-            return self._take_frame(self._stop(count, pos, failure, tried=count < len(messages)))
+            return self._take_frame(self._stop(records, count, pos, failure, tried=count < len(messages)))
         is_long = end - begin > self._limit  # reported without waiting for the rest
         self._wanted = 4 if is_long else 4 + end - begin
-        more = self._pass(count, start + begin - 4, stop, failure)
+        more = self._pass(records, count, start + begin - 4, stop, failure)
         return self._take_frame() if is_long else more
 
     def _take_frame(self, failure: BaseException | None = None) -> bool:
         """Decode, report or skip the frame at `_pos`; return False if it is incomplete."""
         buffer, start = self._buffer, self._pos
         begin = start + 4
-        self._wanted = 4
         (length,) = _unpack(buffer, start)
         if length > self._limit:
             self._left = 4 + length

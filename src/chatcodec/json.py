@@ -22,7 +22,7 @@ What is kept of a message, and what is not (each row has a test):
 | NaN and infinities | written as `null` |
 | integers beyond 64 bits | kept inside `choices` |
 | binary | written as base64 text |
-| keys that are numbers | written as text |
+| keys that are numbers | written as text; from MessagePack, of keys with the same text the last one wins |
 | extensions | `EncodeError` |
 | half a surrogate pair | rejected, reading and writing; a stream of `bytes` forwards an emoji cut into two deltas |
 | text that is not UTF-8 | rejected where it is decoded, else passed on unchanged |
@@ -183,7 +183,7 @@ def encode_into(response: Struct, buffer: bytearray, offset: int = 0) -> None:
         msgspec.EncodeError: as in `encode`.
         TypeError: as in `encode`.
         ValueError: `offset` is beyond the buffer's end, or below -1.
-        BufferError: `buffer` has to be resized, and a view of it exists.
+        BufferError: `buffer` has to be resized, and a view of it exists. At offset 0 msgspec may shrink it regardless.
 
     >>> buffer = bytearray(b"data: ")
     >>> encode_into(ChatCompletionResponse(cost=0.25), buffer, 6)

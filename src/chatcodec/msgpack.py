@@ -181,7 +181,7 @@ def encode_into(response: Struct, buffer: bytearray, offset: int = 0) -> None:
         msgspec.EncodeError: as in `encode`.
         TypeError: as in `encode`.
         ValueError: `offset` is beyond the buffer's end, or below -1.
-        BufferError: `buffer` has to be resized, and a view of it exists.
+        BufferError: `buffer` has to be resized, and a view of it exists. At offset 0 msgspec may shrink it regardless.
 
     >>> buffer = bytearray(b"header")
     >>> encode_into(ChatCompletionResponse(session_id="s-1"), buffer, 6)

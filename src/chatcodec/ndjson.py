@@ -81,18 +81,18 @@ class StreamDecoder(_text.TextDecoder[T]):
         stop = start + self._run_bytes
         end = buffer.rfind(b"\n", self._searched, stop) + 1
         if end <= start:
-            return self._pass(0, start, stop) and self._take_line()
+            return self._pass([], 0, start, stop) and self._take_line()
         file = BytesIO(buffer[start:end])
         if self._decode is bytes:
             lines = [*map(bytes.removesuffix, file, repeat(b"\n"))]
             visible = buffer.find(b"\r", start, end) < 0 and min(lines) >= _VISIBLE
-            self._records += lines if visible else _visible(lines)  # type: ignore[arg-type]
-            return self._pass(len(lines), end, stop)
+            return self._pass(lines if visible else _visible(lines), len(lines), end, stop)
         lines = [*file]
-        count, failure = self._decode_all(lines)
+        records, failure = self._decode_all(lines)
+        count = len(records)
         if count == len(lines):
-            return self._pass(count, end, stop, failure)
-        return self._take_line(self._stop(count, end - sum(map(len, lines[count:])), failure, tried=True))
+            return self._pass(records, count, end, stop, failure)
+        return self._take_line(self._stop(records, count, end - sum(map(len, lines[count:])), failure, tried=True))
 
     def _take_line(self, failure: BaseException | None = None) -> bool:
         """Decode, report or skip the line at `_pos`; return False if it is incomplete."""
@@ -158,8 +158,9 @@ def aiter_decode(
 ) -> AsyncIterator[R]:
     """Iterate as `iter_decode` does, over an object with ``async read(n)`` or an async iterable of chunks.
 
-    A timeout around ``anext()`` ends a source that is an async generator, such as httpx's ``aiter_bytes()``. You can
-    continue to read from a file or an `asyncio.StreamReader`.
+    After a timeout around ``anext()`` you can continue to read from an `asyncio.StreamReader` or aiohttp's ``content``.
+    It ends a source that is an async generator, such as httpx's ``aiter_bytes()``. Do not use one with a file that is
+    read in a thread (anyio, aiofiles): the bytes that a cancelled ``read()`` took are lost.
 
     Raises:
         RuntimeError: from the iterator, if another task is waiting for its next chunk. Otherwise as `iter_decode`.

@@ -118,21 +118,24 @@ class StreamDecoder(_text.TextDecoder[T]):
         stop = start + self._run_bytes
         end = last_end(buffer, max(start, self._searched - 1), stop)
         if not end:
-            return (self._pass(0, start, stop) or buffer[start : start + 1] in LINE_ENDS) and self._take_event()
+            return (self._pass([], 0, start, stop) or buffer[start : start + 1] in LINE_ENDS) and self._take_event()
         run = bytes(buffer[start:end])
         messages, idle, whole = split(run)
         # A message that is not a record does not decode as any other type.
-        records = before_blank(messages) if self._decode is bytes else messages
-        count, failure = self._decode_all(records)
+        candidates = before_blank(messages) if self._decode is bytes else messages
+        records, failure = self._decode_all(candidates)
+        count = len(records)
         if count:
             self._missing = self._after_record
         if whole and count == len(messages):
-            self._move(end)
-            return self._pass(count + len(idle), end, stop, failure)
-        tried = count < len(records)
+            try:
+                return self._pass(records, count + len(idle), end, stop, failure)
+            finally:
+                self._after_cr = self._pos == end and buffer[end - 1] in b"\r"
+        tried = count < len(candidates)
         for number in idle:
             count += number <= count
-        return self._take_event(self._stop(count, start + size_of(run, count), failure, tried=tried))
+        return self._take_event(self._stop(records, count, start + size_of(run, count), failure, tried=tried))
 
     def _take_event(self, failure: BaseException | None = None) -> bool:
         """Decode, report or skip the event at `_pos`, or a blank line there; return False if it is incomplete."""

@@ -1,8 +1,9 @@
 """Convert single messages between JSON and MessagePack, including the fields that the record does not define.
 
-The known fields are checked as `decode` checks them; unknown fields and the order are kept. The message is decoded
-once. Both functions raise only `msgspec.DecodeError` (`msgspec.ValidationError`) for bad input and
-`msgspec.EncodeError` for what the other format cannot hold, never quote data, and are safe to call from many threads.
+The known fields are checked as `decode` checks them, of duplicate keys the last; unknown fields and the order are kept.
+The message is decoded once. Both functions raise only `msgspec.DecodeError` (`msgspec.ValidationError`) for bad input
+and `msgspec.EncodeError` for what the other format cannot hold, never quote data, and are safe to call from many
+threads.
 
 To read a field as well, call `chatcodec.msgpack.peek` on the MessagePack side: it costs a fraction of a
 `chatcodec.json.peek`, because MessagePack values are skipped by their lengths.
