@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import TYPE_CHECKING, Any, ClassVar, Generic
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Union
 
 from msgspec import Raw
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     T = TypeVar("T", default=ChatCompletionResponse)
     R = TypeVar("R", default=ChatCompletionResponse)
     D = TypeVar("D", bound="StreamDecoder[Any]")
+    Failure = Union[BaseException, None]
 else:
     from typing import TypeVar  # only type checkers need the default
 
@@ -178,9 +179,7 @@ class StreamDecoder(Generic[T]):
         else:
             self._buffer = self._buffer[pos:]
 
-    def _pass(
-        self, records: list[Any], count: int, pos: int, stop: int, interrupt: BaseException | None = None
-    ) -> bool:
+    def _pass(self, records: list[Any], count: int, pos: int, stop: int, interrupt: Failure = None) -> bool:
         """Take `records` and advance to `pos`, past `count` of them and keep-alives.
 
         Return whether the buffer reaches `stop`, the end of the run. Raises `interrupt`, which `_decode_all` has
@@ -197,9 +196,7 @@ class StreamDecoder(Generic[T]):
         self._run_bytes = min(2 * self._run_bytes, self._most_run_bytes)
         return True
 
-    def _stop(
-        self, records: list[Any], count: int, pos: int, failure: BaseException | None, *, tried: bool
-    ) -> BaseException | None:
+    def _stop(self, records: list[Any], count: int, pos: int, failure: Failure, *, tried: bool) -> Failure:
         """Stop the fast path at the record at `pos`, after `_pass`; return why decoding it failed.
 
         If it was not `tried`, the failure from `_decode_all` is not the record's, and is raised.
@@ -209,7 +206,7 @@ class StreamDecoder(Generic[T]):
         self._pass(records, count, pos, sys.maxsize, None if tried else failure)
         return StopIteration() if tried and failure is None else failure  # `extend` took it for the end of the messages
 
-    def _decode_all(self, messages: list[Any]) -> tuple[list[Any], BaseException | None]:
+    def _decode_all(self, messages: list[Any]) -> tuple[list[Any], Failure]:
         """Decode messages up to the first that fails; return the records, and what that one raised.
 
         If all were decoded, no message caused the error: a signal handler raised it, such as `KeyboardInterrupt`, and
@@ -224,9 +221,7 @@ class StreamDecoder(Generic[T]):
             failure = detached(error)
         return records, failure
 
-    def _take_message(
-        self, start: int, message: bytes, failure: BaseException | None, *, cut: bool, data: bytes = b""
-    ) -> None:
+    def _take_message(self, start: int, message: bytes, failure: Failure, *, cut: bool, data: bytes = b"") -> None:
         """Decode the message of the record at `start`, or report, with `data`, why that fails.
 
         `failure` is what decoding it has already raised, if anything. If the record is `cut`, the stream has failed.

@@ -291,13 +291,5 @@ def _report(failure: BaseException, number: int, buf: Buffer, on_error: Callable
         del error
 
 
-def on_one_line(messages: list[bytes]) -> list[bytes]:
-    """Return JSON messages without line breaks, which can only be white space between tokens."""
-    text = b"".join(messages)
-    if b"\n" not in text and b"\r" not in text:
-        return messages
-    return [message.replace(b"\n", b" ").replace(b"\r", b" ") for message in messages]
-
-
 JSON = Format(msgspec.json.Decoder, msgspec.json.Encoder(enc_hook=unsupported).encode, _append_json, LONG_JSON)
 MSGPACK = Format(msgspec.msgpack.Decoder, msgspec.msgpack.Encoder().encode, _append_msgpack, _NEVER)

@@ -1,4 +1,4 @@
-"""What the decoders of the JSON text streams, lines and events, share."""
+"""What the JSON text streams, lines and events, share."""
 
 from __future__ import annotations
 
@@ -41,3 +41,11 @@ class TextDecoder(StreamDecoder[T]):
         def _take(
             self, start: int, text: bytes, failure: BaseException | None = None, *, cut: bool = False
         ) -> None: ...
+
+
+def on_one_line(messages: list[bytes]) -> list[bytes]:
+    """Return JSON messages without line breaks, which can only be white space between tokens."""
+    text = b"".join(messages)
+    if b"\n" not in text and b"\r" not in text:
+        return messages
+    return [message.replace(b"\n", b" ").replace(b"\r", b" ") for message in messages]

@@ -13,10 +13,11 @@ from io import BytesIO
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
-from . import _iterate, _text
+from . import _iterate
 from ._decoder import T
-from ._patch import JSON, on_one_line
+from ._patch import JSON
 from ._record import ChatCompletionResponse, Envelope
+from ._text import TextDecoder, on_one_line
 from ._writers import BLANK, Item, Message, aiterate, encode_json_lines, iterate, listed
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ __all__ = [
 _VISIBLE = b"!"
 
 
-class StreamDecoder(_text.TextDecoder[T]):
+class StreamDecoder(TextDecoder[T]):
     r"""Decode a stream of JSON lines, from chunks of any size.
 
     Args:

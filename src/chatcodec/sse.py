@@ -23,11 +23,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import _decoder, _iterate, _text
+from . import _decoder, _iterate
 from ._decoder import T
 from ._events import DONE, EVENT_END, LINE_ENDS, before_blank, encode_events, last_end, parse, size_of, split
-from ._patch import JSON, on_one_line
+from ._patch import JSON
 from ._record import ChatCompletionResponse, Envelope
+from ._text import TextDecoder, on_one_line
 from ._writers import BLANK, Item, Message, aiterate, iterate, listed
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ __all__ = [
 ]
 
 
-class StreamDecoder(_text.TextDecoder[T]):
+class StreamDecoder(TextDecoder[T]):
     r"""Decode a stream of server-sent events, from chunks of any size.
 
     The `data` of its errors is the event's data, or the first bytes of an event that is too long or has no data.
