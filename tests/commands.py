@@ -6,7 +6,7 @@ import gzip
 import subprocess
 import sys
 from random import Random
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,11 +19,10 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+from collections.abc import Callable
+from pathlib import Path
 
-    import pytest
+import pytest
 
 RESPONSES = SAMPLE / "responses.ndjson"
 DELTAS = SAMPLE / "deltas.ndjson"
@@ -37,6 +36,8 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "zst": zst
 # A Popen[bytes], whose streams have a type that allows None: they are there where a test has asked for them.
 Process = Any
 
+Capture = pytest.CaptureFixture[str]
+
 COMMAND = [sys.executable, "-c", "from chatcodec.cli import main; main()"]
 
 
@@ -48,27 +49,27 @@ class Outcome(NamedTuple):
     err: str
 
 
-def call(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> Outcome:
+def call(capfd: Capture, *arguments: str | Path) -> Outcome:
     """Run the command in this process."""
     status = run([str(argument) for argument in arguments])
     printed = capfd.readouterr()
     return Outcome(status, printed.out, printed.err)
 
 
-def summed_up(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> Any:
+def summed_up(capfd: Capture, *arguments: str | Path) -> Any:
     """Return what ``stats`` says to machines."""
     status, out, err = call(capfd, "stats", "--json", *arguments)
     assert (status, err) == (0, "")
     return msgspec.json.decode(out)
 
 
-def counted(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, int, int]:
+def counted(capfd: Capture, *arguments: str | Path) -> tuple[int, int, int]:
     """Return how many records, provider errors and bad records ``stats`` counts."""
     report = summed_up(capfd, *arguments)
     return report["records"], report["errors"], report["bad"]
 
 
-def found(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> list[Any]:
+def found(capfd: Capture, *arguments: str | Path) -> list[Any]:
     """Return what ``check`` says to machines of each bad record."""
     status, out, err = call(capfd, "check", "--json", *arguments)
     assert (status, err) == (bool(out), "")
@@ -107,16 +108,6 @@ def peak_memory(*arguments: str | Path) -> int:
 def written(path: Path, *lines: bytes, end: bytes = b"\n") -> Path:
     """Write `lines` to `path`, each with its `end`, and return it."""
     path.write_bytes(b"".join(line + end for line in lines))
-    return path
-
-
-def written_long(path: Path) -> Path:
-    """Write a log so long that two processes read it. Its first bad records fill a pipe, and one is its last line."""
-    with path.open("wb") as file:
-        file.write((BAD + b"\n") * 5000)
-        for _ in range(140):
-            file.write(b'{"x":"%b"}\n' % (b"x" * 1_000_000))
-        file.write(BAD + b"\n")
     return path
 
 

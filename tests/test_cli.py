@@ -7,21 +7,21 @@ import importlib.metadata
 import json
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from chatcodec import frames, ndjson, sse
 from chatcodec._stats.summary import Summary
 
-from .commands import BAD, DELTAS, GOOD, REASON, RESPONSES, call, counted, found, summed_up, written
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from .commands import BAD, DELTAS, GOOD, REASON, RESPONSES, Capture, call, counted, found, summed_up, written
+from .support import BOM, FRAMES
 
 pytestmark = pytest.mark.extras
-
-Capture = pytest.CaptureFixture[str]
 
 ERROR = "the provider reported an error"
 
@@ -62,31 +62,21 @@ def test_where_there_is_nothing_to_see_no_histogram_is_shown(capfd: Capture, tmp
     assert ["│", "p50", "│", "-", "│", "-", "│"] in [line.split() for line in out.splitlines()]
 
 
-def test_estimates_come_with_their_error(capfd: Capture, tmp_path: Path) -> None:
-    lines = [b'{"cost":%d,"sessionId":"%d"}' % (number, number) for number in range(60_000)]
-    out = call(capfd, "stats", written(tmp_path / "many.ndjson", *lines)).out
-    assert "p50 to p99 are too low by 0.05% at most." in out
-    assert "%, with 95 % confidence)" in out
-
-
 def test_check_names_the_place_and_the_reason_and_ends_with_1(capfd: Capture, mixed: Path) -> None:
     status, out, err = call(capfd, "check", mixed)
     assert (status, err) == (1, "")
     first, second = out.splitlines()
     assert first == f"{mixed}:2: {REASON}"
     assert second.startswith(f"{mixed}:5: JSON is malformed")
-
-
-def test_check_says_the_same_to_machines(capfd: Capture, mixed: Path) -> None:
+    # Lines are counted in each file anew.
+    assert call(capfd, "check", mixed, mixed).out == out * 2
     first, second = found(capfd, mixed)
     assert first == {"file": str(mixed), "line": 2, "offset": len(GOOD) + 1, "kind": "invalid", "reason": REASON}
     assert second["line"] == 5
 
 
 @pytest.mark.parametrize("ending", ["ndjson", "msgpack", "sse"])
-def test_errors_that_a_provider_reported_are_counted_apart_and_kept(
-    capfd: Capture, tmp_path: Path, ending: str
-) -> None:
+def test_errors_of_providers_are_counted_apart_and_kept(capfd: Capture, tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"a.{ending}"
     errors = [b'{"error":{"message":"overloaded"}}', b'{"error":null}', b'{"error":"busy"}']
     lines = written(tmp_path / "lines.ndjson", GOOD, *errors, BAD)
@@ -97,16 +87,6 @@ def test_errors_that_a_provider_reported_are_counted_apart_and_kept(
     assert call(capfd, "convert", path, tmp_path / "back.ndjson") == (0, "", "")
     back = [json.loads(line) for line in (tmp_path / "back.ndjson").read_bytes().splitlines()]
     assert back == [json.loads(line) for line in lines.read_bytes().splitlines()[:4]]
-
-
-def test_an_error_event_is_counted_with_them_and_left_out(capfd: Capture, tmp_path: Path) -> None:
-    path = tmp_path / "a.sse"
-    path.write_bytes(b"data: {}\n\nevent: error\ndata: overloaded\n\n" + sse.encode([GOOD]) + sse.END)
-    assert counted(capfd, path) == (2, 1, 0)
-    line = f"{path}:2: {ERROR}\n"
-    assert call(capfd, "check", path) == (1, line, "")
-    assert call(capfd, "convert", path, tmp_path / "a.ndjson") == (1, "", line)
-    assert (tmp_path / "a.ndjson").read_bytes() == b"{}\n" + GOOD + b"\n"
 
 
 def test_what_was_broken_does_not_become_a_whole_event_stream(capfd: Capture, tmp_path: Path) -> None:
@@ -120,25 +100,16 @@ def test_what_was_broken_does_not_become_a_whole_event_stream(capfd: Capture, tm
     assert call(capfd, "check", target).status == 1
 
 
-def test_a_longer_record_is_read_if_asked_for(capfd: Capture, tmp_path: Path) -> None:
+def test_a_longer_record_is_read_if_asked_for_and_may_be_another_format(capfd: Capture, tmp_path: Path) -> None:
     path = written(tmp_path / "a.ndjson", b'{"x":"%b"}' % (b"x" * 2**24), GOOD)
     line = f"{path}:1: longer than the limit of 16777216 bytes; --max-record-bytes allows more\n"
     assert call(capfd, "check", path) == (1, line, "")
     assert call(capfd, "check", "--max-record-bytes=17000000", path) == (0, "", "")
     assert counted(capfd, "--max-record-bytes=27", path) == (1, 0, 1)
     assert call(capfd, "convert", "--max-record-bytes=26", path, tmp_path / "b.ndjson").err.count("26 bytes") == 2
-
-
-def test_a_file_that_is_not_of_frames_is_named_so(capfd: Capture, tmp_path: Path) -> None:
-    path = written(tmp_path / "a.msgpack", RESPONSES.read_bytes(), end=b"")
-    status, out, _ = call(capfd, "check", path)
-    assert status == 1
-    assert "; frames begin with their length in 4 bytes, so this may be another format: try --from\n" in out
-
-
-def test_lines_are_counted_in_each_file_anew(capfd: Capture, mixed: Path) -> None:
-    once = call(capfd, "check", mixed).out
-    assert call(capfd, "check", mixed, mixed).out == once * 2
+    other = written(tmp_path / "a.msgpack", RESPONSES.read_bytes(), end=b"")
+    hint = "; frames begin with their length in 4 bytes, so this may be another format: try --from\n"
+    assert hint in call(capfd, "check", other).out
 
 
 NAMES = [f"a.{format}{ending}" for format in ("ndjson", "jsonl", "msgpack", "sse") for ending in ("", ".gz", ".zst")]
@@ -160,14 +131,67 @@ def test_convert_goes_by_the_names_and_loses_nothing(capfd: Capture, tmp_path: P
     assert untimed(back.read_bytes()) == untimed(RESPONSES.read_bytes())
 
 
-def test_within_a_format_records_stay_as_they_came(capfd: Capture, tmp_path: Path) -> None:
-    odd = written(tmp_path / "odd.ndjson", b' {"cost" : 1.00, "\\u0078":[]}', b'{"cost":1e2}\r')
-    assert call(capfd, "convert", odd, tmp_path / "a.ndjson").status == 0
-    assert (tmp_path / "a.ndjson").read_bytes() == odd.read_bytes().replace(b"\r", b"")
+def test_records_stay_as_they_came_within_a_format_and_between_lines_and_events(capfd: Capture, tmp_path: Path) -> None:
+    odd = [b' {"cost" : 1.00, "\\u0078":[]}', GOOD]
+    names = [tmp_path / name for name in ("odd.ndjson", "a.ndjson", "b.sse", "c.ndjson")]
+    written(names[0], odd[0], odd[1] + b"\r", b"")
+    for source, target in pairwise(names):
+        assert call(capfd, "convert", source, target).status == 0
+    assert names[1].read_bytes() == names[3].read_bytes() == b"".join(line + b"\n" for line in odd)
+    assert names[2].read_bytes() == sse.encode(odd) + b"data: [DONE]\n\n"
     message = b"\x81\xa1x\xcd\x00\x01"
     (tmp_path / "b.msgpack").write_bytes(frames.encode([message]))
     assert call(capfd, "convert", tmp_path / "b.msgpack", tmp_path / "c.msgpack").status == 0
     assert (tmp_path / "c.msgpack").read_bytes() == frames.encode([message])
+
+
+LINES = [GOOD, BAD, b"", b" \t\r", GOOD + b"\r", GOOD + GOOD, b"{", b'"\xff"', BOM + b'{"cost":1}']
+MESSAGES = [b"\x80", b"\x81\xa4cost\x01", b"\x81\xa4cost\xa1x", b"\xc1", b"", b"\x90"]
+BLOCKS = b"data: {}|data:{\ndata:}|data: [DONE]|: comment|data: x|event: error|<html>|data".split(b"|")
+PIECES = {
+    "ndjson": [line + b"\n" for line in LINES],
+    "msgpack": [FRAMES.frame(message) for message in MESSAGES],
+    "sse": [block + b"\n\n" for block in BLOCKS],
+}
+
+
+@pytest.mark.parametrize("ending", PIECES)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_it_leaves_out_what_check_finds_and_nothing_else(
+    capfd: Capture, tmp_path: Path, ending: str, data: st.DataObject
+) -> None:
+    path, target, other = (tmp_path / name for name in (f"a.{ending}", f"b.{ending}", "c.ndjson"))
+    pieces = data.draw(st.lists(st.sampled_from(PIECES[ending])))
+    path.write_bytes(b"".join(pieces)[: data.draw(st.integers(0, 200))])
+    status, found, _ = call(capfd, "check", path)
+    for to in target, other:
+        assert call(capfd, "convert", path, to) == (status, "", found)
+    records, errors, bad = counted(capfd, path)
+    assert errors + bad == found.count("\n")
+    assert counted(capfd, target)[0] == records
+    assert call(capfd, "check", other) == (0, "", "")
+    assert other.read_bytes().count(b"\n") == records
+
+
+BIG_NUMBERS = b'{"cost":1}\n\n{"x":%d}\n{}\n{"x":%d}\n' % (2**64, 2**64)
+EXTENSIONS = FRAMES.framed(b"\x80", b"", b"\x81\xa1x\xd4\x05\0", b"\x80", b"\x81\xa1x\xd4\x05\0")
+
+
+@pytest.mark.parametrize(
+    ("source", "data", "target", "reason"),
+    [
+        ("ndjson", BIG_NUMBERS, "msgpack", "a value is beyond what the format can hold"),
+        ("msgpack", EXTENSIONS, "ndjson", "JSON cannot hold a MessagePack extension"),
+    ],
+)
+def test_what_the_other_format_cannot_hold_is_a_bad_record_too(
+    capfd: Capture, tmp_path: Path, source: str, data: bytes, target: str, reason: str
+) -> None:
+    path, other = tmp_path / f"a.{source}", tmp_path / f"a.{target}"
+    path.write_bytes(data)
+    assert call(capfd, "convert", path, other) == (1, "", f"{path}:3: {reason}\n{path}:5: {reason}\n")
+    assert counted(capfd, other) == (2, 0, 0)
 
 
 def test_given_formats_override_names(capfd: Capture, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The command among other processes: pipes, closed and full streams, signals, terminals, a Python without packages."""
+"""The command's processes and others: pipes, closed and full streams, signals, terminals, missing packages."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ import pty
 import signal
 import subprocess
 import sys
-from subprocess import PIPE
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import PIPE, STDOUT
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import pytest
 
 from chatcodec import frames
-from chatcodec.cli import main
+from chatcodec.cli import _jobs, main
 
 from .commands import (
     BAD,
@@ -27,17 +29,17 @@ from .commands import (
     GOOD,
     REASON,
     RESPONSES,
+    Capture,
     Outcome,
+    call,
+    counted,
     finished,
     peak_memory,
     spawn,
+    varied,
     written,
-    written_long,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+from .support import BOM
 
 pytestmark = pytest.mark.extras
 
@@ -70,21 +72,9 @@ def test_a_record_beyond_the_memory_is_an_error_of_one_line(tmp_path: Path) -> N
     path = tmp_path / "long.ndjson"
     with path.open("wb") as file:
         file.truncate(2**31)
-    process = subprocess.Popen(
-        [
-            "sh",
-            "-c",
-            'ulimit -v 400000; exec "$@"',
-            "sh",
-            *COMMAND,
-            "check",
-            path,
-            "--jobs=1",
-            f"--max-record-bytes={2**40}",
-        ],
-        stdout=PIPE,
-        stderr=PIPE,
-    )
+    limited = ["sh", "-c", 'ulimit -v 400000; exec "$@"', "sh", *COMMAND]
+    arguments = ["check", str(path), "--jobs=1", f"--max-record-bytes={2**40}"]
+    process = subprocess.Popen([*limited, *arguments], stdout=PIPE, stderr=PIPE)
     status, out, err = finished(process)
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert "--max-record-bytes" in err
@@ -139,7 +129,7 @@ PRINTING = [f"stats {RESPONSES}", "check bad.ndjson", *CONVERT, "--help", "stats
 @pytest.mark.parametrize(
     ("redirected", "reason"), [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")]
 )
-def test_output_that_cannot_be_written_is_one_line(
+def test_output_that_cannot_be_written_is_an_error(
     tmp_path: Path, arguments: str, redirected: str, reason: str
 ) -> None:
     written(tmp_path / "bad.ndjson", BAD)
@@ -171,12 +161,9 @@ def test_streams_that_are_not_needed_may_be_closed_or_full(tmp_path: Path, redir
         assert finished(spawn("check", source, redirected=redirected, stdout=PIPE)).status == status
 
 
-def test_closed_standard_input_is_one_line() -> None:
+def test_closed_standard_input_is_reported_and_closed_standard_error_leaves_the_status() -> None:
     process = spawn("check", "--from=ndjson", "-", redirected="<&-", stdout=PIPE, stderr=PIPE)
     assert finished(process) == (2, "", "chatcodec: -: Bad file descriptor\n")
-
-
-def test_an_error_that_cannot_be_printed_is_a_status() -> None:
     for redirected in ("2>&-", "2>/dev/full"):
         assert finished(spawn("check", "nowhere.ndjson", redirected=redirected, stdout=PIPE)) == (2, "", "")
 
@@ -206,9 +193,131 @@ def test_names_that_the_locale_cannot_write_are_escaped(tmp_path: Path, name: by
     assert f"/{shown}.bz2: " in err
 
 
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """A file with good and bad records, long and short lines, blank ones, and marks where none belongs."""
+    bad = [BAD, GOOD + GOOD, BOM + GOOD, b"{", b'"\xff"', b'{"x":"' + b"y" * 90, b'{"error":{}}']
+    odd = [b"", b" \r", GOOD + b"\r", *bad]
+    sample = RESPONSES.read_bytes().splitlines()
+    path = written(tmp_path / "mixed.ndjson", *(line for good in sample for line in (good, *odd)))
+    with path.open("ab") as file:
+        file.write(b'{"cost":')
+    return path
+
+
+@pytest.fixture
+def segmented(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut files of any size, for any number of processes."""
+    monkeypatch.setattr(_jobs, "SEGMENT_BYTES", 10_007)
+    monkeypatch.setattr(_jobs, "_SEGMENTS_A_JOB", 1)
+
+
+@pytest.mark.usefixtures("segmented")
+def test_any_number_of_jobs_gives_the_same(capfd: Capture, mixed: Path, tmp_path: Path) -> None:
+    zipped = tmp_path / "deltas.ndjson.gz"
+    assert call(capfd, "convert", DELTAS, zipped).status == 0
+    for command in (["stats", "--json"], ["check", "--json"], ["check"]):
+        one = call(capfd, *command, "--jobs=1", zipped, mixed, DELTAS, mixed)
+        assert call(capfd, *command, "--jobs=3", zipped, mixed, DELTAS, mixed) == one
+    targets = [tmp_path / "one.msgpack", tmp_path / "two.msgpack"]
+    one, two = (call(capfd, "convert", f"--jobs={jobs}", mixed, target) for jobs, target in enumerate(targets, 1))
+    assert one == two
+    assert one.status == 1
+    assert targets[0].read_bytes() == targets[1].read_bytes()
+
+
+@pytest.mark.usefixtures("segmented")
+def test_a_line_longer_than_a_segment_is_read_once(capfd: Capture, tmp_path: Path) -> None:
+    path = written(tmp_path / "long.ndjson", GOOD, b'{"x":[' + b"1," * 200_000 + b"1]}", GOOD, BAD)
+    assert counted(capfd, "--jobs=2", path) == (3, 0, 1)
+    assert call(capfd, "check", "--jobs=2", path).out.startswith(f"{path}:4: ")
+
+
+@pytest.mark.usefixtures("segmented")
+def test_a_byte_order_mark_is_skipped_at_the_start_of_the_file_alone(capfd: Capture, tmp_path: Path) -> None:
+    path = written(tmp_path / "marks.ndjson", *[BOM + GOOD] * 1000)
+    for jobs in (1, 2):
+        assert counted(capfd, f"--jobs={jobs}", path) == (1, 0, 999)
+
+
+def test_estimates_too_are_the_same_with_any_number_of_jobs(
+    capfd: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = varied(tmp_path / "varied.ndjson")
+    shown = call(capfd, "stats", "--jobs=1", path)
+    printed = call(capfd, "stats", "--json", "--jobs=1", path)
+    report = json.loads(printed.out)
+    assert report["quantileError"] > 0
+    assert report["sessionsError"] > 0.01
+    monkeypatch.setattr(_jobs, "_SEGMENTS_A_JOB", 1)
+    for jobs, size in ((3, 700_000), (2, 2_000_000)):
+        monkeypatch.setattr(_jobs, "SEGMENT_BYTES", size)
+        assert call(capfd, "stats", "--json", f"--jobs={jobs}", path) == printed
+    assert call(capfd, "stats", "--jobs=2", path) == shown
+
+
 @pytest.fixture(scope="module")
 def long_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return written_long(tmp_path_factory.mktemp("long") / "long.ndjson")
+    """A log so long that two processes read it. Its first bad records fill a pipe, and one is its last line."""
+    line = b'{"x":"%b"}' % (b"x" * 1_000_000)
+    return written(tmp_path_factory.mktemp("long") / "long.ndjson", *[BAD] * 5000, *[line] * 140, BAD)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("command", ["check", "convert"])
+def test_a_log_rotated_meanwhile_is_read_to_its_end(long_log: Path, tmp_path: Path, command: str, jobs: int) -> None:
+    log = tmp_path / "a.ndjson"
+    os.link(long_log, log)
+    target = tmp_path / "a.msgpack"
+    arguments = [] if command == "check" else [target]
+    with spawn(command, f"--jobs={jobs}", log, *arguments, stdout=PIPE, stderr=STDOUT) as process:
+        first = process.stdout.readline()
+        log.unlink()
+        written(log, GOOD)
+        lines = [first, *process.stdout]
+        assert process.wait(60) == 1
+    assert len(lines) == 5001
+    assert lines[-1].decode() == f"{log}:5141: {REASON}\n"
+    if command == "convert":
+        assert target.stat().st_size == 140 * (len(frames.encode([b"\x81\xa1x\xdb"])) + 4 + 1_000_000)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_log_truncated_while_it_is_converted_leaves_no_destination(tmp_path: Path, long_log: Path, jobs: int) -> None:
+    log, target = tmp_path / "a.ndjson", tmp_path / "a.msgpack"
+    subprocess.run(["cp", long_log, log], check=True)
+    with spawn("convert", f"--jobs={jobs}", log, target, stderr=PIPE) as process:
+        process.stderr.readline()
+        os.truncate(log, 0)
+        *_, last = process.stderr
+        assert process.wait(60) == 2
+    assert last.decode() == f"chatcodec: {log}: truncated while it was read\n"
+    assert list(tmp_path.iterdir()) == [log]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_process_that_dies_ends_the_command(tmp_path: Path, long_log: Path, number: signal.Signals) -> None:
+    with spawn("convert", "--jobs=2", long_log, tmp_path / "a.msgpack", stderr=PIPE) as process:
+        process.stderr.readline()
+        # The other child keeps track of shared memory. All workers are there, because some of the work is done.
+        workers = [child for child in psutil.Process(process.pid).children() if "spawn_main" in str(child.cmdline())]
+        assert len(workers) == 2
+        for worker in workers:
+            worker.send_signal(number)
+        *_, last = process.stderr
+        assert process.wait(60) == 2
+    assert last == b"chatcodec: one of its processes has died; use --jobs 1\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_short_file_is_not_worth_a_process(tmp_path: Path) -> None:
+    gate = tmp_path / "gate.ndjson"
+    os.mkfifo(gate)
+    with spawn("check", "--jobs=2", DELTAS, gate, stdout=PIPE) as process, gate.open("wb") as writer:
+        assert psutil.Process(process.pid).children() == []
+        writer.write(GOOD)
+        writer.close()
+        assert finished(process).status == 0
 
 
 def test_an_interrupt_ends_all_processes(long_log: Path) -> None:
@@ -298,9 +407,7 @@ def test_a_terminal_that_is_closed_ends_only_the_bar(long_log: Path, command: st
 
 @pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("name", ["long.ndjson", "-"])
-def test_the_bar_counts_every_byte_and_record_once(
-    terminal: tuple[int, int], long_log: Path, name: str, jobs: int
-) -> None:
+def test_the_bar_counts_bytes_and_records_once(terminal: tuple[int, int], long_log: Path, name: str, jobs: int) -> None:
     options: Any = {"redirected": "<long.ndjson", "cwd": long_log.parent, "stderr": terminal[1], "env": TERMINAL}
     process = spawn("check", "--from=ndjson", f"--jobs={jobs}", name, stdout=subprocess.DEVNULL, **options)
     shown = seen(process, terminal)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,10 +11,7 @@ from hypothesis import strategies as st
 
 from chatcodec.cli._report import edges_between, precision
 
-from .commands import call, varied, written
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from .commands import Capture, call, varied, written
 
 pytestmark = pytest.mark.extras
 
@@ -49,14 +46,12 @@ def test_edges_rise_between_the_least_and_the_largest(one: float, other: float) 
     assert edges == [largest] or least < edges[0] <= edges[-1] <= largest
 
 
-def test_values_that_are_all_the_same_make_one_bar(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_values_that_are_all_the_same_make_one_bar(capfd: Capture, tmp_path: Path) -> None:
     out = call(capfd, "stats", written(tmp_path / "same.ndjson", *[b'{"cost":0}'] * 3)).out
     assert [line.split()[-1] for line in out.splitlines() if "%" in line] == ["0.0%", "100.0%"]
 
 
-def test_bars_are_as_long_as_their_share_and_what_is_rare_has_one(
-    capfd: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_bars_are_as_long_as_their_share_and_what_is_rare_has_one(capfd: Capture, tmp_path: Path) -> None:
     out = call(capfd, "stats", written(tmp_path / "rare.ndjson", *[b'{"cost":1}'] * 999, b'{"cost":50}')).out
     assert [line.split() for line in out.splitlines() if "%" in line] == [
         ["below", "2", "█" * 40, "99.9%"],
@@ -68,8 +63,9 @@ def test_bars_are_as_long_as_their_share_and_what_is_rare_has_one(
     ]
 
 
-def test_a_histogram_of_estimates_is_of_all_values(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_estimates_come_with_their_error_and_a_histogram_of_all_values(capfd: Capture, tmp_path: Path) -> None:
     out = call(capfd, "stats", varied(tmp_path / "varied.ndjson")).out
+    assert "%, with 95 % confidence)" in out
     histograms = out[out.index("latency, ms", out.index("too low")) :]
     shares = [float(line.split()[-1][:-1]) for line in histograms.splitlines() if "%" in line]
     assert sum(shares) == pytest.approx(200, abs=2)
@@ -77,7 +73,7 @@ def test_a_histogram_of_estimates_is_of_all_values(capfd: pytest.CaptureFixture[
 
 @pytest.mark.parametrize("columns", ["0", "20"])
 def test_no_figure_is_cut_however_narrow_the_terminal_and_long_the_figure(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, columns: str
+    capfd: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, columns: str
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     path = written(tmp_path / "long.ndjson", b'{"cost":-1e300}', b'{"cost":999999999999999}')

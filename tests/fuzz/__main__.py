@@ -13,20 +13,18 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
 
 import atheris  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
 with atheris.instrument_imports(include=["chatcodec"]):  # pyright: ignore[reportAttributeAccessIssue]
     from chatcodec import json, msgpack
 
+from collections.abc import Iterable
+
 from tests.hostility import FOUND, check_message, check_stream, found_inputs, saved_messages
 from tests.oddities import odd_records
 from tests.support import FRAMINGS, FRAMINGS_OF
 from tests.wire import CASES
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 LONGEST = 400
 
