@@ -113,21 +113,21 @@ def commands() -> None:
 
 
 _from = click.option(
-    "--from", "source", type=click.Choice(list(FORMATS)), help="The format read.  [default: by the name]"
+    "--from", "source", type=click.Choice(list(FORMATS)), help="Format of the input.  [default: from its name]"
 )
 _jobs_option = click.option(
     "--jobs",
     type=click.IntRange(min=1),
     default=os.cpu_count(),
     show_default="all cores",
-    help="How many processes read files of JSON lines that are not compressed; one reads the others.",
+    help="Processes that read uncompressed JSON lines; any other file is read by one.",
 )
 _max_record_bytes = click.option(
     "--max-record-bytes",
     type=click.IntRange(min=1),
     default=MAX_RECORD_BYTES,
     show_default=True,
-    help="Longer records are bad ones.",
+    help="A longer record is a bad record.",
 )
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 _names = click.argument("names", metavar="FILE...", nargs=-1, required=True)
@@ -185,7 +185,9 @@ def check(names: tuple[str, ...], source: str | None, jobs: int, max_record_byte
 @click.argument("source_name", metavar="SRC")
 @click.argument("target_name", metavar="DST")
 @_from
-@click.option("--to", "target", type=click.Choice(list(FORMATS)), help="The format written.  [default: by the name]")
+@click.option(
+    "--to", "target", type=click.Choice(list(FORMATS)), help="Format of the output.  [default: from its name]"
+)
 @_jobs_option
 @_max_record_bytes
 def convert(
