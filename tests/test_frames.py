@@ -6,7 +6,7 @@ import pytest
 
 from chatcodec import ChatCompletionResponse, frames
 
-from .support import FRAMES, cut, outcome
+from .support import FRAMES, cut, outcome, pieces
 
 ONE = ChatCompletionResponse(stream=True)
 FRAME = b"\0\0\0\x09\x81\xa6stream\xc3"
@@ -25,6 +25,14 @@ def test_a_long_frame_is_rejected_from_its_header_without_data_and_the_next_is_r
         assert (second[:4], second.data) == (("too_long", "frame", 3, 14 + len(FRAME)), b"")
         assert "10 " in first.reason
         assert "limit of 9" in first.reason
+
+
+def test_long_frames_that_come_in_parts_are_read_also_after_a_bad_one() -> None:
+    long = ChatCompletionResponse(session_id="s" * 9000)
+    whole = b"\0\0\x23\x28" + b"\xc1" * 9000 + frames.encode([long, ONE, long, long])
+    bad, *rest = outcome(FRAMES, pieces(whole, 3000))
+    assert bad.kind == "malformed"
+    assert rest == [long, ONE, long, long]
 
 
 @pytest.mark.parametrize("length", range(1, len(FRAME)))

@@ -177,6 +177,10 @@ async def test_a_closed_iterator_has_ended_and_what_it_had_of_a_record_is_none(f
     await anext(iterator)
     await iterator.aclose()
     assert [item async for item in iterator] == []
+    # What is no generator is its owner's, and can be read on.
+    iterator = getattr(framing.stream, name)(AsyncReader([one[:5], one[5:]]))
+    await iterator.aclose()
+    assert flat([await anext(iterator)]) == COSTS[:1]
 
 
 def test_a_chunk_is_not_kept_while_the_source_is_silent(framing: Framing) -> None:
