@@ -240,7 +240,10 @@ def iter_encode(items: Iterable[Struct | Message | list[Item]]) -> Iterator[byte
 def aiter_encode(items: AsyncIterable[Struct | Message | list[Item]]) -> AsyncIterator[bytes]:
     r"""Encode records as they arrive: iterate asynchronously over one chunk per item, each yielded at once.
 
-    When it ends or is closed, it closes `items` if that is an async generator. Otherwise as `iter_encode`.
+    When it ends or is closed, it closes `items` if that is an async generator, or the generator that `aiter_decode` or
+    `aiter_batches` reads from. A timeout around ``anext()`` ends it, as it ends any async generator.
+
+    Otherwise as `iter_encode`.
 
     >>> import asyncio
     >>> async def costs():
