@@ -9,6 +9,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from datetime import datetime
@@ -111,14 +112,19 @@ def peer(pytestconfig: pytest.Config) -> list[str]:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
     cache = pytestconfig.cache
     assert cache
-    home = cache.mkdir(f"node-{version}")
-    if not (home / "peer.js").exists():
+    home = cache.mkdir("node") / version
+    if not home.exists():
+        built = Path(tempfile.mkdtemp(dir=home.parent))  # processes that run these tests side by side have one each
         for source in sources:
-            shutil.copy(source, home)
+            shutil.copy(source, built)
         install = [npm, "install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"]
         for command in (install, [node, "node_modules/typescript/bin/tsc"]):
-            done = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=300, check=False)
+            done = subprocess.run(command, cwd=built, capture_output=True, text=True, timeout=300, check=False)
             assert done.returncode == 0, done.stdout + done.stderr
+        try:
+            built.rename(home)
+        except OSError:  # another process was first
+            shutil.rmtree(built)
     return [node, "--unhandled-rejections=strict", str(home / "peer.js")]
 
 
