@@ -213,13 +213,12 @@ class StreamDecoder(Generic[T]):
         it surfaced when the call of C code returned.
         """
         records: list[Any] = []
-        failure = None
         decoded = messages if self._decode is bytes else map(self._decode, messages)
         try:
             records.extend(decoded)
         except BaseException as error:
-            failure = detached(error)
-        return records, failure
+            return records, detached(error)
+        return records, None
 
     def _take_message(self, start: int, message: bytes, failure: Failure, *, cut: bool, data: bytes = b"") -> None:
         """Decode the message of the record at `start`, or report, with `data`, why that fails.

@@ -175,12 +175,10 @@ class _Batches(_Feeder[T]):
                 if self._ended:
                     raise StopIteration
                 try:
-                    chunk = next(self._source, _END)
+                    self._take(next(self._source, _END))
                 except BaseException as error:
                     self._fail(error)
                     raise
-                self._take(chunk)
-                del chunk
         return batch
 
 
@@ -219,14 +217,12 @@ class _AsyncBatches(_Feeder[T]):
                     raise RuntimeError(text)
                 self._waiting = True
                 try:
-                    chunk = await self._next_chunk()
+                    self._take(await self._next_chunk())
                 except BaseException as error:
                     self._fail(error)
                     raise
                 finally:
                     self._waiting = False
-                self._take(chunk)
-                del chunk
         return batch
 
     async def aclose(self) -> None:

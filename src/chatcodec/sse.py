@@ -133,9 +133,9 @@ class StreamDecoder(TextDecoder[T]):
                 return self._pass(records, count + len(idle), end, stop, failure)
             finally:
                 self._after_cr = self._pos == end and buffer[end - 1] in b"\r"
-        tried = count < len(candidates)
         for number in idle:
             count += number <= count
+        tried = len(records) < len(candidates)
         return self._take_event(self._stop(records, count, start + size_of(run, count), failure, tried=tried))
 
     def _take_event(self, failure: BaseException | None = None) -> bool:
