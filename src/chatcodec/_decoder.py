@@ -44,7 +44,7 @@ _FEWEST_RUN_BYTES = 16
 # Up to this size, copying an incomplete record for each chunk costs less than growing it in place.
 _SHORT = 4096
 
-# Half of a surrogate pair in JSON, or text like it after a backslash; an escape in its place is good in both.
+# Half of a surrogate pair in JSON, or text after a backslash that looks like one. Either may become another escape.
 _HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 _STREAM_ERRORS = ("incomplete", "upstream")
@@ -180,12 +180,12 @@ class StreamDecoder(Generic[T]):
             self._buffer = self._buffer[pos:]
 
     def _pass(self, records: list[Any], count: int, pos: int, stop: int, interrupt: Failure = None) -> bool:
-        """Take `records` and advance to `pos`, past `count` of them and keep-alives.
+        """Take `records` and advance to `pos`, past `count` records and keep-alives.
 
         Return whether the buffer reaches `stop`, the end of the run. Raises `interrupt`, which `_decode_all` has
         returned, if there is one.
         """
-        # Signal handlers run at calls. There is none between these, so no record is taken twice.
+        # A signal handler can raise at any call. There is none between these, so no record is taken twice.
         self._records += records
         self._index += count
         self._pos = pos
