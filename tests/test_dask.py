@@ -14,8 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any
-from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+from typing import TYPE_CHECKING, Any
 
 import fsspec  # type: ignore[import-untyped]
 import msgspec
@@ -33,6 +32,9 @@ from chatcodec import dask as chatcodec_dask
 from .commands import BAD, COMPRESS, DELTAS, GOOD, REASON, RESPONSES, Capture, call, varied, written
 from .recipes.serving import serving_wsgi
 from .support import BOM
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment  # from Python 3.11 on
 
 pytestmark = pytest.mark.extras
 
