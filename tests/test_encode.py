@@ -352,19 +352,19 @@ async def closing(closed: asyncio.Event, *items: Any) -> AsyncIterator[Any]:
 
 
 @pytest.mark.parametrize("read", [None, "aiter_decode", "aiter_batches"])
-@pytest.mark.anyio
-async def test_a_reader_that_leaves_early_closes_the_source_before_it_goes_on(
-    framing: Framing, read: str | None
-) -> None:
-    closed = asyncio.Event()
-    if read is None:
-        records = closing(closed, *COSTS)
-    else:
-        records = getattr(framing.stream, read)(closing(closed, framing.encoded(*COSTS), framing.end))
-    chunks: Any = framing.stream.aiter_encode(records)
-    await anext(chunks)
-    await chunks.aclose()
-    assert closed.is_set()
+def test_a_reader_that_leaves_early_closes_the_source_before_it_goes_on(framing: Framing, read: str | None) -> None:
+    async def main() -> None:
+        closed = asyncio.Event()
+        if read is None:
+            records = closing(closed, *COSTS)
+        else:
+            records = getattr(framing.stream, read)(closing(closed, framing.encoded(*COSTS), framing.end))
+        chunks: Any = framing.stream.aiter_encode(records)
+        await anext(chunks)
+        await chunks.aclose()
+        assert closed.is_set()
+
+    asyncio.run(main())
 
 
 def test_an_item_that_cannot_be_written_closes_the_source_too(framing: Framing) -> None:

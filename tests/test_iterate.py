@@ -170,17 +170,19 @@ def test_a_generator_that_raised_in_an_event_never_ends_its_stream_as_if_it_were
 
 
 @pytest.mark.parametrize("name", ["aiter_decode", "aiter_batches"])
-@pytest.mark.anyio
-async def test_a_closed_iterator_has_ended_and_what_it_had_of_a_record_is_none(framing: Framing, name: str) -> None:
-    one = framing.encoded(COSTS[0])
-    iterator = getattr(framing.stream, name)(achunks([one * 2 + one[:-1], one]))
-    await anext(iterator)
-    await iterator.aclose()
-    assert [item async for item in iterator] == []
-    # What is no generator is its owner's, and can be read on.
-    iterator = getattr(framing.stream, name)(AsyncReader([one[:5], one[5:]]))
-    await iterator.aclose()
-    assert flat([await anext(iterator)]) == COSTS[:1]
+def test_a_closed_iterator_has_ended_and_what_it_had_of_a_record_is_none(framing: Framing, name: str) -> None:
+    async def main() -> None:
+        one = framing.encoded(COSTS[0])
+        iterator = getattr(framing.stream, name)(achunks([one * 2 + one[:-1], one]))
+        await anext(iterator)
+        await iterator.aclose()
+        assert [item async for item in iterator] == []
+        # What is no generator is its owner's, and can be read on.
+        iterator = getattr(framing.stream, name)(AsyncReader([one[:5], one[5:]]))
+        await iterator.aclose()
+        assert flat([await anext(iterator)]) == COSTS[:1]
+
+    asyncio.run(main())
 
 
 def test_a_chunk_is_not_kept_while_the_source_is_silent(framing: Framing) -> None:
@@ -209,19 +211,22 @@ def test_a_read_that_has_nothing_yet_is_no_end(framing: Framing, kind: str) -> N
 
 
 @pytest.mark.parametrize("name", ["aiter_decode", "aiter_batches"])
-@pytest.mark.anyio
-async def test_a_second_task_that_waits_for_the_same_iterator_is_an_error(framing: Framing, name: str) -> None:
+def test_a_second_task_that_waits_for_the_same_iterator_is_an_error(framing: Framing, name: str) -> None:
     """Records would come twice or not at all. Generators say so too."""
-    reader = asyncio.StreamReader()
-    iterator: Any = getattr(framing.stream, name)(reader)
-    waiting = asyncio.ensure_future(anext(iterator))
-    await asyncio.sleep(0)
-    with pytest.raises(RuntimeError, match="another task waits"):
-        await anext(iterator)
-    reader.feed_data(framing.encoded(COSTS[0]))
-    assert flat([await waiting]) == COSTS[:1]
-    reader.feed_data(framing.encoded(COSTS[1]))
-    assert flat([await anext(iterator)]) == COSTS[1:2]
+
+    async def main() -> None:
+        reader = asyncio.StreamReader()
+        iterator: Any = getattr(framing.stream, name)(reader)
+        waiting = asyncio.ensure_future(anext(iterator))
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="another task waits"):
+            await anext(iterator)
+        reader.feed_data(framing.encoded(COSTS[0]))
+        assert flat([await waiting]) == COSTS[:1]
+        reader.feed_data(framing.encoded(COSTS[1]))
+        assert flat([await anext(iterator)]) == COSTS[1:2]
+
+    asyncio.run(main())
 
 
 # Timing
