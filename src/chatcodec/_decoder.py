@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Union
 
 from msgspec import Raw
 
-from ._errors import DATA_BYTES, RecordError, StreamError, contiguous, detached, rejection
+from ._errors import DATA_BYTES, RecordError, StreamError, contiguous, detached, rejection, report
 from ._record import ChatCompletionResponse
 
 if TYPE_CHECKING:
@@ -241,14 +241,8 @@ class StreamDecoder(Generic[T]):
         """Report what is wrong with the record at `start`. `_pos` must already be past it."""
         error_type = StreamError if kind in _STREAM_ERRORS else RecordError
         shown = data[: min(DATA_BYTES, self._limit)]
-        error = error_type(kind, self._unit, self._index, self._offset + start, reason, shown)
-        error.__cause__ = cause
-        try:
-            if error_type is StreamError or self._on_error is None:
-                raise error
-            self._on_error(error)
-        finally:
-            del error
+        on_error = None if error_type is StreamError else self._on_error
+        report(error_type(kind, self._unit, self._index, self._offset + start, reason, shown), cause, on_error)
 
     def _report_long(self, reason: str, data: bytes) -> None:
         """Report the record at `_pos` as too long, and skip what has arrived of it."""

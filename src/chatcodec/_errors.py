@@ -17,6 +17,8 @@ import msgspec
 from msgspec import DecodeError, EncodeError, MsgspecError, ValidationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from typing_extensions import Buffer
 
 # msgspec's messages that quote a value; types with enums, literals, tags or `forbid_unknown_fields` cause them.
@@ -54,13 +56,8 @@ _UNWRITABLE: Table = [
 ]
 
 # What the data can make msgspec raise. Anything else, such as an exception from a signal handler, passes through.
-READ_FAILURES: tuple[type[Exception], ...] = (
-    MsgspecError,
-    TypeError,
-    BufferError,
-    *(kind for kind, _, _ in _UNREADABLE),
-)
-WRITE_FAILURES: tuple[type[Exception], ...] = (MsgspecError, TypeError, *(kind for kind, _, _ in _UNWRITABLE))
+READ_FAILURES: tuple[type[Exception], ...] = (MsgspecError, TypeError, BufferError, *(row[0] for row in _UNREADABLE))
+WRITE_FAILURES: tuple[type[Exception], ...] = (MsgspecError, TypeError, *(row[0] for row in _UNWRITABLE))
 
 
 class RecordError(DecodeError):
@@ -207,6 +204,17 @@ def rejection(failure: BaseException, message: Buffer) -> tuple[Kind, Exception]
         raise cause
     finally:
         del cause, failure
+
+
+def report(error: RecordError, cause: Exception | None, on_error: Callable[[RecordError], object] | None) -> None:
+    """Pass `error`, with its `cause`, to `on_error`; raise it if there is none."""
+    error.__cause__ = cause
+    try:
+        if on_error is None:
+            raise error
+        on_error(error)
+    finally:
+        del error
 
 
 def _is_half_pair(reason: str, buf: Buffer) -> bool:

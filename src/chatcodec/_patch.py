@@ -22,6 +22,7 @@ from ._errors import (
     detached,
     raise_encode_error,
     rejection,
+    report,
     unsupported,
 )
 from ._record import ChatCompletionResponse, Envelope, writable_time
@@ -281,14 +282,9 @@ def _reject_text() -> NoReturn:
 def _report(failure: BaseException, number: int, buf: Buffer, on_error: Callable[[RecordError], object] | None) -> None:
     """Report the bad message with that number; raise `failure` if the message is not to blame."""
     kind, cause = rejection(failure, buf)
-    error = RecordError(kind, "message", number, 0, str(cause), contiguous(buf)[:DATA_BYTES])
-    error.__cause__ = cause.with_traceback(None)  # its frames would keep the message alive
-    try:
-        if on_error is None:
-            raise error
-        on_error(error)
-    finally:
-        del error
+    data = contiguous(buf)[:DATA_BYTES]
+    # The frames of the cause would keep the message alive.
+    report(RecordError(kind, "message", number, 0, str(cause), data), cause.with_traceback(None), on_error)
 
 
 JSON = Format(msgspec.json.Decoder, msgspec.json.Encoder(enc_hook=unsupported).encode, _append_json, LONG_JSON)
