@@ -5,7 +5,6 @@ from __future__ import annotations
 import array
 import inspect
 import mmap
-import sys
 import time as clock
 from datetime import datetime, timedelta, timezone
 from functools import partial
@@ -17,7 +16,7 @@ from hypothesis import given
 
 from chatcodec import ChatCompletionResponse, DecodeError, EncodeError, Envelope, ValidationError, json, msgpack
 
-from .wire import CASES, CODECS, Case, Priced, bare, nested, raw, records, same, without
+from .wire import CASES, CODECS, Case, Priced, bare, raw, records, same, without
 
 cases = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 
@@ -58,7 +57,7 @@ def test_what_is_encoded_decodes_to_the_same(codec: Any, record: ChatCompletionR
     assert decoded == record
 
 
-def test_a_type_of_the_users_is_decoded_into(codec: Any) -> None:
+def test_a_message_decodes_as_a_subclass(codec: Any) -> None:
     record = Priced(cost=1.0, currency="USD")
     decoded = codec.decode(codec.encode(record), Priced)
     assert type(decoded) is Priced
@@ -86,7 +85,7 @@ def test_an_instant_keeps_its_place_in_time_whatever_its_offset(codec: Any) -> N
         assert codec.decode(codec.patch(raw(codec), timestamp=time)).timestamp == time
 
 
-def test_an_offset_with_seconds_is_written_in_utc_wherever_the_machine_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_offset_with_seconds_is_written_in_utc_whatever_the_local_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     time = datetime(1930, 6, 1, 12, tzinfo=timezone(timedelta(minutes=19, seconds=32)))
     monkeypatch.setenv("TZ", "HERE-05:30")
     clock.tzset()
@@ -116,7 +115,7 @@ def test_any_buffer_is_read(codec: Any, buffer: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [1, 0, None, []])
-def test_what_has_no_buffer_is_a_type_error(codec: Any, value: Any) -> None:
+def test_an_argument_that_is_not_a_buffer_is_a_type_error(codec: Any, value: Any) -> None:
     for read in (codec.decode, codec.peek, codec.decode_choices, codec.patch):
         with pytest.raises(TypeError):
             read(value)
@@ -134,7 +133,7 @@ def test_peek_reads_the_six_other_fields_and_choices_are_decoded_on_demand(codec
     assert same(ChatCompletionResponse(**fields), case.record)
 
 
-def test_peek_does_not_look_at_the_types_in_choices(codec: Any) -> None:
+def test_peek_does_not_check_the_types_in_choices(codec: Any) -> None:
     envelope = codec.peek(raw(codec, choices={"a": 1}))
     assert bytes(envelope.choices) == raw(codec, a=1)
     with pytest.raises(ValidationError):
@@ -216,24 +215,8 @@ def test_an_offset_outside_the_buffer_is_rejected(codec: Any, offset: int) -> No
     assert buffer == b"..."
 
 
-def test_a_buffer_of_which_a_view_exists_does_not_grow(codec: Any) -> None:
+def test_a_buffer_that_has_a_view_does_not_grow(codec: Any) -> None:
     buffer = bytearray(b"head")
     with memoryview(buffer), pytest.raises(BufferError):
         codec.encode_into(ChatCompletionResponse(session_id="x" * 100), buffer, 4)
     assert buffer == b"head"
-
-
-def test_the_depth_that_reads_depends_on_the_recursion_limit(codec: Any) -> None:
-    """Up to 3.11 on Python's own, which programs set; from 3.12 on that of its C code, which they cannot."""
-    deep = nested(codec, 150)
-    assert codec.decode(deep).choices
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(len(inspect.stack(0)) + 100)
-    try:
-        if sys.version_info < (3, 12):
-            with pytest.raises(DecodeError, match="nested deeper"):
-                codec.decode(deep)
-        else:
-            assert codec.decode(deep).choices
-    finally:
-        sys.setrecursionlimit(limit)

@@ -167,6 +167,13 @@ def test_stamp_rejects_what_patch_or_peek_rejects(codec: Any, data: Any, fields:
 
 # What may be set
 
+
+def setters(codec: Any) -> list[Any]:
+    """Return the functions that set fields of a message."""
+    together = [lambda one, framing=framing, **fields: framing.stamp([one], **fields) for framing in STREAMS[codec]]
+    return [codec.patch, codec.stamp, *together]
+
+
 WRONG: list[tuple[str, Any, str]] = [
     ("generation_id", 5, "generation_id: Expected `str | null`, got `int`"),
     ("session_id", b"s", "session_id: Expected `str | null`, got `bytes`"),
@@ -182,12 +189,6 @@ WRONG: list[tuple[str, Any, str]] = [
     ("latency", [], "latency: Expected `float | null`, got `array`"),
     ("timestamp", "", "timestamp: Expected `datetime`, got `str`"),
 ]
-
-
-def setters(codec: Any) -> list[Any]:
-    """Return what sets fields of a message."""
-    together = [lambda one, framing=framing, **fields: framing.stamp([one], **fields) for framing in STREAMS[codec]]
-    return [codec.patch, codec.stamp, *together]
 
 
 @pytest.mark.parametrize(("name", "value", "text"), WRONG)
@@ -230,13 +231,6 @@ def test_what_fits_the_type_of_a_field_is_written_as_readers_read_it(
         assert stream.stamp([raw(codec)] * 2, **{name: value})[1] == stream.encode([written] * 2)
 
 
-def test_a_name_that_the_record_has_not_is_a_type_error(codec: Any) -> None:
-    for set in setters(codec):
-        for name in ("currency", "sessionId"):
-            with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
-                set(raw(codec), **{name: "x"})
-
-
 def test_extra_sets_and_removes_fields_by_their_wire_names(codec: Any) -> None:
     message = raw(codec, region="eu", cost=1, usage={"a": 1})
     extra = {"usage": None, "region": "us", "error": {"a": [1]}}
@@ -248,34 +242,27 @@ def test_extra_sets_and_removes_fields_by_their_wire_names(codec: Any) -> None:
     assert codec.patch(message, extra={"usage": codec.peek(message).error}) == raw(codec, region="eu", cost=1)  # absent
 
 
-def test_extra_holds_no_envelope(codec: Any) -> None:
-    """Its views can be of the other format."""
+NOT_A_MAPPING: list[Any] = [5, "a", [("a", 1)], ["a"], object()]
+REJECTED: list[tuple[dict[str, Any], type[Exception], str]] = [
+    *(({name: "x"}, TypeError, f"unexpected keyword argument '{name}'") for name in ("currency", "sessionId")),
+    *(({"extra": extra}, TypeError, "^`extra` is a mapping from wire names") for extra in NOT_A_MAPPING),
+    ({"extra": {5: 1}}, TypeError, "^a name in `extra` is not a string$"),
+    *(({"extra": {name: 1}}, TypeError, f"^{name} in `extra` is a field of the record") for name in WIRE),
+    ({"extra": {"cost": None}}, TypeError, "^cost in `extra` is a field of the record"),
+    # Its views can be of the other format.
+    ({"extra": {"a": Envelope()}}, TypeError, "^a in `extra` is an Envelope, which cannot be encoded$"),
+    ({"extra": {"a": object()}}, TypeError, "unsupported"),
+    ({"session_id": "\ud800"}, EncodeError, "^text holds half a surrogate pair$"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error", "text"), REJECTED, ids=range(len(REJECTED)))
+def test_an_argument_that_cannot_be_set_or_written_is_rejected(
+    codec: Any, arguments: dict[str, Any], error: type[Exception], text: str
+) -> None:
     for set in setters(codec):
-        with pytest.raises(TypeError, match=r"^a in `extra` is an Envelope, which cannot be encoded$"):
-            set(raw(codec), extra={"a": codec.peek(raw(codec))})
-
-
-def test_extra_has_no_field_of_the_record(codec: Any) -> None:
-    for name in WIRE:
-        for set in setters(codec):
-            for value in (None, 1):
-                with pytest.raises(TypeError, match=f"^{name} in `extra` is a field of the record"):
-                    set(raw(codec), extra={name: value})
-
-
-@pytest.mark.parametrize("extra", [5, "a", [("a", 1)], ["a"], object(), {5: 1}])
-def test_extra_is_a_mapping_whose_names_are_strings(codec: Any, extra: Any) -> None:
-    text = "a name in `extra` is not a string$" if isinstance(extra, dict) else "`extra` is a mapping from wire names"
-    with pytest.raises(TypeError, match=f"^{text}"):
-        codec.patch(raw(codec), extra=extra)
-
-
-def test_what_cannot_be_written_is_an_encode_error(codec: Any) -> None:
-    for set in setters(codec):
-        with pytest.raises(EncodeError, match=r"^text holds half a surrogate pair$"):
-            set(raw(codec), session_id="\ud800")
-        with pytest.raises(TypeError, match="unsupported"):
-            set(raw(codec), extra={"a": object()})
+        with pytest.raises(error, match=text):
+            set(raw(codec), **arguments)
 
 
 # Many messages
@@ -351,23 +338,17 @@ def test_the_error_of_a_message_does_not_depend_on_those_before_it(framing: Fram
         assert found.get(number, "") == expected or expected == "text is not valid UTF-8"
 
 
-def test_what_on_error_raises_comes_out(framing: Framing) -> None:
-    def fail(_: RecordError) -> None:
+def test_what_the_callers_own_code_raises_comes_out_and_is_no_bad_message(framing: Framing) -> None:
+    def fail(_: object) -> None:
         raise KeyError
 
-    with pytest.raises(KeyError):
-        framing.stream.stamp([b""], on_error=fail)
-
-
-def test_what_a_type_of_the_users_raises_comes_out_and_is_no_bad_message(framing: Framing) -> None:
-    class Odd(Envelope):
+    class Failing(Envelope):
         def __post_init__(self) -> None:
-            raise KeyError
+            fail(self)
 
-    errors: list[RecordError] = []
-    with pytest.raises(KeyError):
-        framing.stream.stamp([raw(framing.codec)], Odd, on_error=errors.append)
-    assert errors == []
+    for message, type, on_error in ((b"", Envelope, fail), (raw(framing.codec), Failing, print)):
+        with pytest.raises(KeyError):
+            framing.stream.stamp([message], type, on_error=on_error)
 
 
 @pytest.mark.parametrize("message", [7, "{}", None, {}, ChatCompletionResponse()])

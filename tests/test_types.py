@@ -10,7 +10,7 @@ import msgspec
 from typing_extensions import assert_type
 
 import chatcodec
-from chatcodec import ChatCompletionResponse, Envelope, RecordError, frames, json, msgpack, ndjson, transcode
+from chatcodec import ChatCompletionResponse, Envelope, RecordError, frames, json, msgpack, ndjson, sse, transcode
 
 
 class Priced(ChatCompletionResponse):
@@ -53,7 +53,15 @@ def test_streams() -> None:
     assert_type(ndjson.StreamDecoder(Envelope).feed(b""), list[Envelope])
     assert_type(frames.StreamDecoder(msgspec.Raw).finish(), list[msgspec.Raw])
     assert_type(ndjson.StreamDecoder(on_error=print).buffered, int)
-    assert_type(ndjson.encode([Priced(), b"{}"]), bytes)
+
+
+def test_writers() -> None:
+    mixed: list[ChatCompletionResponse | bytes] = [Priced(), b"{}"]
+    assert_type(ndjson.encode(mixed), bytes)
+    assert_type(ndjson.iter_encode(mixed), Iterator[bytes])
+    assert_type(sse.iter_encode([[msgspec.Raw(b"{}")]]), Iterator[bytes])
+    assert_type(frames.aiter_encode(chunks()), AsyncIterator[bytes])
+    assert_type(sse.END + frames.KEEP_ALIVE, bytes)
 
 
 def test_iterators() -> None:
