@@ -10,6 +10,7 @@ It stops at the first input that fails a check of `hostility`, and prints it in 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -18,13 +19,10 @@ import atheris  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
 with atheris.instrument_imports(include=["chatcodec"]):  # pyright: ignore[reportAttributeAccessIssue]
     from chatcodec import json, msgpack
-
-from collections.abc import Iterable
-
-from tests.hostility import FOUND, check_message, check_stream, found_inputs, saved_messages
-from tests.oddities import odd_records
-from tests.support import FRAMINGS, FRAMINGS_OF
-from tests.wire import CASES
+    from tests.hostility import FOUND, check_message, check_stream, found_inputs, saved_messages
+    from tests.oddities import odd_records
+    from tests.support import FRAMINGS, FRAMINGS_OF
+    from tests.wire import CASES
 
 LONGEST = 400
 
@@ -39,8 +37,7 @@ def check(data: bytes) -> None:
             for framing in FRAMINGS_OF[codec]:
                 check_stream(framing, data, places, random.choice([None, None, 1, 8, 30]))
     except BaseException:
-        sys.stdout.write(f"the input, in hexadecimal: {data.hex()}\n")
-        sys.stdout.flush()
+        sys.stderr.write(f"the input, in hexadecimal: {data.hex()}\n")
         raise
 
 
@@ -49,38 +46,26 @@ def seeds() -> Iterable[bytes]:
     yield from found_inputs()
     yield from (message.data for message in saved_messages())
     records = [case.record for case in CASES] + odd_records(Random(1), 20)
-    for module in (json, msgpack):
-        yield from (module.encode(record) for record in records)
+    for codec in (json, msgpack):
+        yield from map(codec.encode, records)
     for framing in FRAMINGS:
         yield from (framing.encoded(*records[at : at + 3]) + framing.end for at in range(0, len(records), 3))
 
 
-def sow(folder: Path) -> None:
-    """Write what fuzzing starts from into `folder`."""
-    folder.mkdir(exist_ok=True)
-    for data in seeds():
-        if len(data) <= LONGEST:
-            (folder / sha256(data).hexdigest()[:16]).write_bytes(data)
-
-
-def keep(folder: Path) -> None:
-    """Keep what is in `folder` for the tests to replay."""
-    inputs = sorted((path.read_bytes() for path in folder.iterdir()), key=lambda data: (len(data), data))
-    FOUND.write_text("".join(f"{data.hex()}\n" for data in inputs if data), encoding="ascii")
-
-
-def main() -> None:
-    """Do what the module's text says."""
-    command, *paths = sys.argv[1:]
+def main(command: str, *options: str) -> None:
+    """Run the command in the module's docstring."""
     if command == "keep":
-        keep(Path(paths[0]))
+        inputs = {path.read_bytes() for path in Path(*options).iterdir()} - {b""}
+        FOUND.write_text("".join(f"{data.hex()}\n" for data in sorted(inputs, key=lambda data: (len(data), data))))
         return
-    if not any(option.startswith("-merge") for option in sys.argv):
-        sow(Path(command))
+    if not any(option.startswith("-merge") for option in (command, *options)):
+        Path(command).mkdir(exist_ok=True)
+        for data in seeds():
+            if len(data) <= LONGEST:
+                (Path(command) / sha256(data).hexdigest()).write_bytes(data)
     # Merging starts this command again and again.
-    again = f"{sys.executable} -m tests.fuzz"
-    atheris.Setup([again, *sys.argv[1:], f"-max_len={LONGEST}"], check)
+    atheris.Setup([f"{sys.executable} -m tests.fuzz", command, *options, f"-max_len={LONGEST}"], check)
     atheris.Fuzz()  # ends the process
 
 
-main()
+main(*sys.argv[1:])
