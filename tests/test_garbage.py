@@ -24,12 +24,8 @@ MANY = [RECORD] * 1400
 
 def collections(run: Callable[[], Any], times: int = 10) -> int:
     """Count the collections, of any generation, while `run` is called over and over."""
-    count = 0
-
-    def note(phase: str, _: dict[str, int]) -> None:
-        nonlocal count
-        count += phase == "stop"
-
+    phases: list[str] = []
+    note = lambda phase, _: phases.append(phase)
     gc.collect()
     gc.callbacks.append(note)
     try:
@@ -37,14 +33,13 @@ def collections(run: Callable[[], Any], times: int = 10) -> int:
             run()
     finally:
         gc.callbacks.remove(note)
-    return count
+    return phases.count("stop")
 
 
-@pytest.mark.parametrize("codec", [json, msgpack])
 def test_peek_and_patch_never_wake_the_collector(codec: Any) -> None:
     body = codec.encode(RECORD)
-    assert collections(lambda: [None for _ in range(100) if codec.peek(body)]) == 0
-    assert collections(lambda: [None for _ in range(100) if codec.patch(body, session_id="s-1", cost=None)]) == 0
+    assert collections(lambda: codec.peek(body), 1000) == 0
+    assert collections(lambda: codec.patch(body, session_id="s-1", cost=None), 1000) == 0
 
 
 @pytest.mark.parametrize("type", [Envelope, bytes])
@@ -54,17 +49,13 @@ def test_streams_of_envelopes_and_bytes_never_wake_the_collector(framing: Framin
     assert collections(feed) == 0
 
 
-def test_an_iterator_over_small_records_never_wakes_the_collector(framing: Framing) -> None:
-    delta = ChatCompletionResponse(
-        timestamp=datetime(2026, 1, 1, tzinfo=timezone.utc),
-        generation_id="gen-0123456789",
-        session_id="session-0123456789",
-        choices=[{"index": 0, "delta": {"role": "assistant", "content": " word"}, "finishReason": None}],
-        stream=True,
-    )
+@pytest.mark.parametrize("name", ["iter_decode", "iter_batches"])
+def test_iterating_over_small_records_never_wakes_the_collector(framing: Framing, name: str) -> None:
+    time = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    choices = [{"index": 0, "delta": {"role": "assistant", "content": " word"}, "finishReason": None}]
+    delta = ChatCompletionResponse(timestamp=time, generation_id="g-1", session_id="s-1", choices=choices, stream=True)
     whole = framing.encoded(*[delta] * 4000) + framing.end
-    for iterate in (framing.stream.iter_decode, framing.stream.iter_batches):
-        assert collections(lambda: deque(iterate([whole]), maxlen=0)) == 0
+    assert collections(lambda: deque(getattr(framing.stream, name)([whole]), maxlen=0)) == 0
 
 
 def test_a_list_of_many_records_wakes_the_collector(framing: Framing) -> None:
@@ -74,15 +65,11 @@ def test_a_list_of_many_records_wakes_the_collector(framing: Framing) -> None:
 
 
 def test_writing_small_records_never_wakes_the_collector(framing: Framing) -> None:
-    (message,) = {*map(framing.codec.encode, MANY)}
+    message = framing.codec.encode(RECORD)
     for many in (MANY, [message] * len(MANY), [*MANY, message]):
         assert collections(partial(framing.stream.encode, many)) == 0
         assert collections(lambda: deque(framing.stream.iter_encode(many), maxlen=0)) == 0
-
-
-def test_stamping_many_messages_never_wakes_the_collector(framing: Framing) -> None:
-    many = [framing.codec.encode(RECORD)] * 4000
-    assert collections(lambda: framing.stream.stamp(many, session_id="s")) == 0
+    assert collections(lambda: framing.stream.stamp([message] * 4000, session_id="s")) == 0
 
 
 async def achunks(chunk: bytes) -> AsyncIterator[bytes]:
@@ -109,7 +96,7 @@ FAILURES: dict[str, Callable[[], object]] = {
     "feed": lambda: ndjson.StreamDecoder().feed(BAD + b"\n"),
     "feed events": lambda: sse.StreamDecoder().feed(b"event: error\n\n"),
     "finish": lambda: frames.iter_decode([b"\0"]).__next__(),
-    "finish a second error": lambda: list(sse.iter_decode([b"data: 1\n\n"], on_error=None)),
+    "finish a second error": lambda: list(sse.iter_decode([b"data: 1\n\n"])),
     "iter_decode": lambda: list(ndjson.iter_decode([BAD])),
     "iter_batches": lambda: list(ndjson.iter_batches([BAD + b"\n"])),
     "iter_encode": lambda: list(ndjson.iter_encode([HALF_PAIR])),
