@@ -19,18 +19,12 @@ WIRE = ("timestamp", "generationId", "sessionId", "choices", "stream", "cost", "
 
 
 @pytest.mark.parametrize("type", [ChatCompletionResponse, Envelope])
-class TestBothForms:
-    def test_has_the_seven_fields_in_the_order_of_the_wire(self, type: Any) -> None:
-        assert type.__struct_fields__[:7] == FIELDS
-        assert type.__struct_encode_fields__[:7] == WIRE
-
-    def test_takes_keywords_only(self, type: Any) -> None:
-        with pytest.raises(TypeError):
-            type(datetime.now(timezone.utc))
-
-    def test_needs_none_of_them(self, type: Any) -> None:
-        empty = type()
-        assert all(getattr(empty, field) in (None, Raw()) for field in FIELDS)
+def test_both_forms_have_the_seven_fields_in_order_all_optional_and_by_keyword(type: Any) -> None:
+    assert type.__struct_fields__[:7] == FIELDS
+    assert type.__struct_encode_fields__[:7] == WIRE
+    assert all(getattr(type(), field) in (None, Raw()) for field in FIELDS)
+    with pytest.raises(TypeError):
+        type(datetime.now(timezone.utc))
 
 
 class Typed(Envelope):
