@@ -8,20 +8,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import io
 import json
 import re
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
+from http.client import HTTPResponse, IncompleteRead
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
 import uvicorn
+from msgspec import Raw
 
 from chatcodec import media_types
 
 from .recipes.gateway import create_app
-from .reference import blocks_of_events, blocks_of_lines
+from .reference import expected
+from .support import EVENTS, LINES
 
 Step = bytes | asyncio.Event  # what the service writes, and what it waits for
 Bills = list[tuple[float, str | None]]
@@ -30,45 +36,40 @@ pytestmark = [pytest.mark.extras, pytest.mark.anyio]
 
 MESSAGES = [b'{"choices":[{"text":"a"}]}', b'{"sessionId":"s","cost":0.25}', b'{"cost":0.50,"region":"eu"}']
 BILLS: Bills = [(0.25, "s"), (0.5, None)]
-KINDS = [media_types.NDJSON, media_types.SSE]
-BODIES = {
-    media_types.NDJSON: b"".join(b"%b\n" % message for message in MESSAGES),
-    media_types.SSE: b"".join(b"data: %b\n\n" % message for message in [*MESSAGES, b"[DONE]"]),
-}
 WHOLE = MESSAGES[1]
-kinds = pytest.mark.parametrize("kind", KINDS)
-PATIENCE = 20
+ERROR = b'{"error":{"message":"overloaded"}}'
+FRAMINGS = {media_types.NDJSON: LINES, media_types.SSE: EVENTS}
+BODIES = {kind: framing.framed(*MESSAGES) + framing.end for kind, framing in FRAMINGS.items()}
+PATIENCE = 20  # seconds
+kinds = pytest.mark.parametrize("kind", FRAMINGS)
+soon = partial(asyncio.wait_for, timeout=PATIENCE)
 
 
 class Outcome(NamedTuple):
-    """What is passed on of a stream: its messages, and whether it is complete."""
+    """What is passed on of a stream: its good messages, and whether it is complete."""
 
     messages: list[bytes]
     complete: bool
 
 
 def outcome(kind: str, body: bytes) -> Outcome:
-    """Read a stream by its specification: bad messages are dropped, and a message cut short makes it incomplete."""
-    messages: list[bytes] = []
-    complete = kind == media_types.NDJSON
-    for block in blocks_of_events(body) if kind == media_types.SSE else blocks_of_lines(body):
-        done = block.message == b"[DONE]"
-        try:
-            if block.message is not None and not done:
-                json.loads(block.message)
-                messages.append(block.message)
-        except ValueError:
-            if not block.ended:
-                return Outcome(messages, complete=False)
-        if kind == media_types.SSE and (block.message or block.foreign):
-            complete = done
-    return Outcome(messages, complete)
+    """Read a stream by its specification."""
+    seen = expected(FRAMINGS[kind], body, Raw)
+    errors = {item.kind for item in seen if not isinstance(item, bytes)}
+    return Outcome([item for item in seen if isinstance(item, bytes)], errors.isdisjoint({"incomplete", "upstream"}))
 
 
 def bills(messages: list[bytes]) -> Bills:
     """Return what `messages` cost, and the sessions they belong to."""
     records = map(json.loads, messages)
     return [(record["cost"], record.get("sessionId")) for record in records if "cost" in record]
+
+
+def unstamped(message: bytes) -> bytes:
+    """Return `message` as it was before its latency was stamped, in milliseconds."""
+    before, latency = re.fullmatch(rb'(.*),"latency":([0-9.]+)}', message).groups()  # type: ignore[union-attr]
+    assert 0 < float(latency) < PATIENCE * 1000
+    return before + b"}"
 
 
 class Answer(NamedTuple):
@@ -79,21 +80,16 @@ class Answer(NamedTuple):
     body: bytes
     complete: bool
 
-    @property
-    def passed_on(self) -> Outcome:
-        """Return the messages without the latency that was stamped, and whether a reader takes them for all.
 
-        A reader of events stops at [DONE], and does not see what becomes of the connection.
-        """
-        messages, complete = outcome(self.kind, self.body)
-        return Outcome([*map(unstamped, messages)], complete if self.kind == media_types.SSE else self.complete)
-
-
-def unstamped(message: bytes) -> bytes:
-    """Return `message` as it was before its latency was stamped, in milliseconds."""
-    before, latency = re.fullmatch(rb'(.*),"latency":([0-9.]+)}', message).groups()  # type: ignore[union-attr]
-    assert 0 < float(latency) < PATIENCE * 1000
-    return before + b"}"
+def parsed(data: bytes) -> Answer:
+    """Parse a response, or its beginning."""
+    response = HTTPResponse(SimpleNamespace(makefile=lambda _: io.BytesIO(data)))  # type: ignore[arg-type]
+    response.begin()
+    try:
+        body, complete = response.read(), True
+    except IncompleteRead as error:
+        body, complete = error.partial, False
+    return Answer(response.status, response.headers.get_content_type(), body, complete)
 
 
 @dataclass
@@ -102,22 +98,21 @@ class Gateway:
 
     address: tuple[str, int] = ("", 0)
     script: tuple[Step, ...] = ()
-    target: bytes = b"/chat%2Fone?version=1"
+    target: bytes = b"/chat%2Fone%7E?version=1"
     billed: Bills = field(default_factory=list)
     requests: list[bytes] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)
-    calls: int = 0
 
     def bill(self, cost: float, session: str | None) -> None:
         """Keep what a response cost."""
         self.billed.append((cost, session))
         self.news.set()
 
-    async def settled(self, count: int = len(BILLS)) -> None:
-        """Wait until each call so far has been billed that often."""
-        while len(self.billed) < self.calls * count:
+    async def settled(self, count: int) -> None:
+        """Wait until there are so many bills."""
+        while len(self.billed) < count:
             self.news.clear()
-            await asyncio.wait_for(self.news.wait(), PATIENCE)
+            await soon(self.news.wait())
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Be the service."""
@@ -132,82 +127,68 @@ class Gateway:
     async def call(self, kind: str, *script: Step) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Start a call."""
         self.script = script
-        self.calls += 1
         reader, writer = await asyncio.open_connection(*self.address)
-        writer.write(
-            b"POST %b HTTP/1.1\r\nHost: gateway?x=1\r\nConnection: close\r\n"
-            b"Accept: %b\r\nContent-Length: 0\r\n\r\n" % (self.target, kind.encode())
-        )
+        request = b"POST %b HTTP/1.1\r\nHost: gateway?x=1\r\nConnection: close\r\nAccept: %b\r\n\r\n"
+        writer.write(request % (self.target, kind.encode()))
         return reader, writer
 
-    async def raw_answer(self, kind: str, *script: Step) -> bytes:
+    async def response(self, kind: str, *script: Step) -> bytes:
         """Make a call, and return the response."""
+        self.billed.clear()
         reader, writer = await self.call(kind, *script)
-        data = await asyncio.wait_for(reader.read(), PATIENCE)
+        data = await soon(reader.read())
         writer.close()
         return data
 
-    async def answer(self, kind: str, *script: Step) -> Answer:
-        """Make a call, and read the answer to its end."""
-        self.billed.clear()
-        return parsed(await self.raw_answer(kind, *script))
+    def passed_on(self, kind: str, response: bytes) -> Outcome:
+        """Check that each message in a stream has been stamped and billed, and return them unstamped."""
+        answer = parsed(response)
+        assert (answer.status, answer.kind) == (200, kind)
+        stamped, complete = outcome(kind, answer.body)
+        # A reader of events stops at [DONE], and does not see what becomes of the connection.
+        assert complete == answer.complete or kind == media_types.NDJSON
+        messages = [*map(unstamped, stamped)]
+        assert self.billed == bills(messages)
+        return Outcome(messages, answer.complete)
 
-
-def parsed(data: bytes) -> Answer:
-    """Parse a response (RFC 9112)."""
-    head, _, body = data.partition(b"\r\n\r\n")
-    status, *lines = head.decode().lower().split("\r\n")
-    headers = dict(line.split(": ", 1) for line in lines)
-    complete = True
-    if headers.get("transfer-encoding") == "chunked":
-        chunks, complete, rest = [], False, body
-        while rest and not complete:
-            size, _, rest = rest.partition(b"\r\n")
-            chunks.append(rest[: int(size, 16)])
-            rest = rest[int(size, 16) + 2 :]
-            complete = size == b"0"
-        body = b"".join(chunks)
-    else:
-        assert len(body) == int(headers["content-length"])
-    return Answer(int(status.split()[1]), headers["content-type"].partition(";")[0], body, complete)
-
-
-@contextlib.asynccontextmanager
-async def serving() -> AsyncIterator[Gateway]:
-    """Serve the gateway; when that ends, all calls have been billed."""
-    gateway = Gateway()
-    async with await asyncio.start_server(gateway.serve, "127.0.0.1", 0) as service:
-        url = f"http://localhost:{service.sockets[0].getsockname()[1]}"  # addresses get no cookies
-        app = create_app(url, gateway.bill)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none", http="h11"))
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            gateway.address = listener.getsockname()
-            running = asyncio.create_task(server.serve([listener]))
-            try:
-                yield gateway
-            finally:
-                server.should_exit = True
-                await running
+    async def stream(self, kind: str, *script: Step) -> Outcome:
+        """Make a call for a stream, and return what is passed on of it."""
+        return self.passed_on(kind, await self.response(kind, *script))
 
 
 @pytest.fixture
 async def gateway() -> AsyncIterator[Gateway]:
-    async with serving() as served:
-        yield served
+    served = Gateway()
+    async with await asyncio.start_server(served.serve, "127.0.0.1", 0) as service:
+        app = create_app(f"http://localhost:{service.sockets[0].getsockname()[1]}", served.bill)  # IPs get no cookies
+        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none", http="h11"))
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            served.address = listener.getsockname()
+            running = asyncio.create_task(server.serve([listener]))
+            yield served
+            billed = [*served.billed]
+            server.should_exit = True
+            await running
+            assert served.billed == billed, "billed late, or twice"
 
 
-def head(kind: str, *lines: str, status: str = "200 OK") -> bytes:
+def head(kind: str, *lines: str, status: int = 200) -> bytes:
     """Return the head of a response."""
-    return "\r\n".join([f"HTTP/1.1 {status}", f"Content-Type: {kind}", *lines, "", ""]).encode()
+    return "\r\n".join([f"HTTP/1.1 {status} Reason", f"Content-Type: {kind}", *lines, "", ""]).encode()
+
+
+def whole(body: bytes, kind: str = media_types.JSON, *lines: str, status: int = 200) -> bytes:
+    """Return a response of known length."""
+    return head(kind, f"Content-Length: {len(body)}", *lines, status=status) + body
 
 
 def chunk(data: bytes) -> bytes:
-    """Return `data` as a chunk of a body, the empty one is its end."""
+    """Return `data` as a chunk of a body; the empty one ends it."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def streamed(kind: str, *chunks: bytes) -> bytes:
-    """Return a stream in `chunks`, the last one empty if it is not cut."""
+    """Return a response in `chunks`, the last one empty if it is not cut."""
     return head(kind, "Transfer-Encoding: chunked") + b"".join(map(chunk, chunks))
 
 
@@ -217,44 +198,36 @@ def paused(kind: str, size: int, resumed: asyncio.Event) -> tuple[Step, ...]:
     return streamed(kind, body[:size]), resumed, chunk(body[size:]) + chunk(b"")
 
 
-def whole(body: bytes, kind: str = media_types.JSON, status: str = "200 OK", size: int | None = None) -> bytes:
-    """Return a whole response; `size` is what it promises."""
-    return head(kind, f"Content-Length: {len(body) if size is None else size}", status=status) + body
-
-
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
 @kinds
-async def test_a_stream_is_stamped_and_each_cost_billed(gateway: Gateway, kind: str) -> None:
-    answer = await gateway.answer(kind, streamed(kind, BODIES[kind], b""))
-    assert (answer.status, answer.kind) == (200, kind)
-    assert answer.passed_on == Outcome(MESSAGES, complete=True)
+async def test_a_stream_is_stamped_and_each_cost_billed(gateway: Gateway, kind: str, encoding: str) -> None:
+    body = gzip.compress(BODIES[kind]) if encoding == "gzip" else BODIES[kind]
+    beginning = head(kind, "Transfer-Encoding: chunked", f"Content-Encoding: {encoding}")
+    passed_on = await gateway.stream(kind, beginning, chunk(body[:30]), chunk(body[30:]), chunk(b""))
+    assert passed_on == Outcome(MESSAGES, complete=True)
     assert gateway.billed == BILLS
     request = gateway.requests[0].lower()
-    assert request.startswith(b"post /chat%2fone?version=1 ")
+    assert request.startswith(b"post /chat%2fone%7e?version=1 ")
     assert b"accept: " + kind.encode() in request
     assert b"accept-encoding: identity" in request
 
 
 async def test_a_whole_response_is_stamped_and_billed_and_no_path_leads_to_another_host(gateway: Gateway) -> None:
     gateway.target = b"%2F@127.0.0.1:1/one?version=1"
-    answer = await gateway.answer(media_types.JSON, whole(WHOLE))
-    assert (answer.status, answer.kind, unstamped(answer.body)) == (200, media_types.JSON, WHOLE)
+    status, kind, body, complete = parsed(await gateway.response(media_types.JSON, whole(WHOLE)))
+    assert (status, kind, unstamped(body), complete) == (200, media_types.JSON, WHOLE, True)
     assert gateway.billed == BILLS[:1]
     assert gateway.requests[0].startswith(b"POST /%2F@127.0.0.1:1/one?version=1 ")
 
 
 @pytest.mark.parametrize("cut", [True, False], ids=["cut", "ended early"])
 @kinds
-async def test_a_stream_that_stops_at_any_byte_is_complete_only_if_http_and_its_framing_say_so(
-    gateway: Gateway, kind: str, cut: bool
-) -> None:
+async def test_http_and_where_a_stream_stops_say_if_it_is_complete(gateway: Gateway, kind: str, cut: bool) -> None:
     body = BODIES[kind]
     for size in range(1, len(body) + cut):
         messages, complete = outcome(kind, body[:size])
-        wanted = Outcome(messages, complete=complete and not cut)
-        answer = await gateway.answer(kind, streamed(kind, body[:size], *[b""] * (not cut)))
-        assert answer.passed_on == wanted
-        assert answer.complete == wanted.complete
-        assert gateway.billed == bills(messages)
+        passed_on = await gateway.stream(kind, streamed(kind, body[:size], *[b""] * (not cut)))
+        assert passed_on == Outcome(messages, complete=complete and not cut)
 
 
 @kinds
@@ -267,9 +240,7 @@ async def test_a_stream_that_is_spoiled_at_any_byte_loses_the_bad_message_alone(
         spoiled = body[:at] + b"\0" + body[at + 1 :]
         wanted = outcome(kind, spoiled)
         assert len(wanted.messages) >= len(MESSAGES) - 2  # two, where the end of one is spoiled
-        answer = await gateway.answer(kind, streamed(kind, spoiled, b""))
-        assert answer.passed_on == wanted
-        assert gateway.billed == bills(wanted.messages)
+        assert await gateway.stream(kind, streamed(kind, spoiled, b"")) == wanted
         # The standard ignores unknown fields beside data: what a spoiled blank line joins is lost unreported.
         assert caplog.messages or not wanted.complete or spoiled[at - 1 : at] == b"\n"
 
@@ -277,176 +248,121 @@ async def test_a_stream_that_is_spoiled_at_any_byte_loses_the_bad_message_alone(
 @kinds
 async def test_what_came_before_a_delay_at_any_byte_is_passed_on_at_once(gateway: Gateway, kind: str) -> None:
     body = BODIES[kind]
-    end = b"\n" if kind == media_types.NDJSON else b"\n\n"
     for size in range(1, len(body)):
-        due = [message for message in outcome(kind, body[:size]).messages if message + end in body[:size]]
+        due = [message for message in MESSAGES if FRAMINGS[kind].frame(message) in body[:size]]
         gateway.billed.clear()
         resumed = asyncio.Event()
         reader, writer = await gateway.call(kind, *paused(kind, size, resumed))
-        data = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
+        data = await soon(reader.readuntil(b"\r\n\r\n"))
         while not (body_so_far := parsed(data).body) or len(outcome(kind, body_so_far).messages) < len(due):
-            data += await asyncio.wait_for(reader.read(1000), PATIENCE)
+            data += await soon(reader.read(1000))
         assert gateway.billed == bills(due)
         resumed.set()
-        data += await asyncio.wait_for(reader.read(), PATIENCE)
+        data += await soon(reader.read())
         writer.close()
-        assert parsed(data).passed_on == Outcome(MESSAGES, complete=True)
-        assert gateway.billed == BILLS
+        assert gateway.passed_on(kind, data) == Outcome(MESSAGES, complete=True)
 
 
 @pytest.mark.parametrize("turns", [0, 9], ids=["at once", "once the gateway knows"])
 @kinds
-async def test_a_caller_who_hangs_up_at_any_byte_of_a_stream_is_billed_once_for_all(kind: str, turns: int) -> None:
+async def test_a_caller_who_hangs_up_in_mid_stream_is_billed_for_all(gateway: Gateway, kind: str, turns: int) -> None:
     """`turns` of the event loop are between that and what the service still sends."""
-    sizes = range(1, len(BODIES[kind]))
-    async with serving() as gateway:
-        for size in sizes:
-            hung_up = asyncio.Event()
-            reader, writer = await gateway.call(kind, *paused(kind, size, hung_up))
-            await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
-            await asyncio.wait_for(reader.readuntil(b"\r\n"), PATIENCE)
-            writer.transport.abort()
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            hung_up.set()
-            await gateway.settled()
-    assert gateway.billed == BILLS * len(sizes)
+    for size in range(1, len(BODIES[kind])):
+        hung_up = asyncio.Event()
+        reader, writer = await gateway.call(kind, *paused(kind, size, hung_up))
+        await soon(reader.readuntil(b"\r\n\r\n"))
+        await soon(reader.readuntil(b"\r\n"))
+        writer.transport.abort()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        hung_up.set()
+        await gateway.settled(size * len(BILLS))
+    assert gateway.billed == BILLS * size
 
 
-@pytest.mark.parametrize("kind", [media_types.JSON, *KINDS])
-async def test_a_caller_who_hangs_up_at_any_byte_of_the_response_is_billed_once(kind: str) -> None:
-    script = streamed(kind, BODIES[kind], b"") if kind in KINDS else whole(WHOLE)
-    costs = BILLS if kind in KINDS else BILLS[:1]
-    async with serving() as gateway:
-        longest = len(await gateway.raw_answer(kind, script))
-        await gateway.settled(len(costs))
-        for size in range(longest):
-            reader, writer = await gateway.call(kind, script)
-            with contextlib.suppress(asyncio.IncompleteReadError):  # a latency with fewer digits
-                await asyncio.wait_for(reader.readexactly(size), PATIENCE)
-            writer.transport.abort()
-            await gateway.settled(len(costs))
+@pytest.mark.parametrize("kind", [media_types.JSON, *FRAMINGS])
+async def test_a_caller_who_hangs_up_at_any_byte_of_the_response_is_billed_once(gateway: Gateway, kind: str) -> None:
+    script, costs = (streamed(kind, BODIES[kind], b""), BILLS) if kind in FRAMINGS else (whole(WHOLE), BILLS[:1])
+    longest = len(await gateway.response(kind, script))
+    for size in range(longest):
+        reader, writer = await gateway.call(kind, script)
+        with contextlib.suppress(asyncio.IncompleteReadError):  # a latency with fewer digits
+            await soon(reader.readexactly(size))
+        writer.transport.abort()
+        await gateway.settled((size + 2) * len(costs))
     assert gateway.billed == costs * (longest + 1)
 
 
-@kinds
-@pytest.mark.parametrize("place", range(4))
-async def test_an_error_message_in_a_stream_is_passed_on_and_the_stream_not_complete(
-    gateway: Gateway, kind: str, place: int
-) -> None:
-    messages = [*MESSAGES]
-    messages.insert(place, b'{"error":{"message":"overloaded"}}')
-    body = b"".join(b"%b\n" % message for message in messages)
-    if kind == media_types.SSE:
-        body = b"".join(b"data: %b\n\n" % message for message in [*messages, b"[DONE]"])
-    answer = await gateway.answer(kind, streamed(kind, body, b""))
-    assert not answer.complete
-    assert answer.passed_on == Outcome(messages, complete=False)
-    assert gateway.billed == BILLS
-
-
-@pytest.mark.parametrize("place", range(4))
-async def test_an_error_event_is_passed_on_and_the_stream_not_complete(gateway: Gateway, place: int) -> None:
-    """What follows it is passed on and billed too."""
-    error = b'event: error\ndata: {"message":\ndata: "overloaded"}'
-    events = [b"data: %b\n\n" % message for message in MESSAGES]
-    events.insert(place, error + b"\n\n")
-    streams = [events, [b"".join(events)], [*events, b"data: [DONE]\n\n"]]
-    if place == len(MESSAGES):
-        streams.append([*events[:-1], error])  # the last event may lack its blank line
-    for chunks in streams:
-        answer = await gateway.answer(media_types.SSE, streamed(media_types.SSE, *chunks, b""))
-        assert error + b"\n\n" in answer.body
-        assert b"[DONE]" not in answer.body
-        assert not answer.complete
-        assert gateway.billed == BILLS
-
-
-async def test_an_error_event_whose_data_is_too_long_for_an_error_is_replaced(gateway: Gateway) -> None:
-    event = b'event: error\ndata: {"message":"%b"}\n\n' % (b"x" * 1500)
-    answer = await gateway.answer(media_types.SSE, streamed(media_types.SSE, event, b""))
-    name, data = answer.body.split(b"\n", 1)
-    assert name == b"event: error"
-    assert "error" in json.loads(data.removeprefix(b"data: "))
-    assert not answer.complete
-
-
-@kinds
-async def test_a_stream_may_be_compressed_on_its_way_to_the_gateway(gateway: Gateway, kind: str) -> None:
-    compressed = gzip.compress(BODIES[kind])
-    beginning = head(kind, "Transfer-Encoding: chunked", "Content-Encoding: gzip")
-    answer = await gateway.answer(kind, beginning, chunk(compressed[:30]), chunk(compressed[30:]), chunk(b""))
-    assert answer.passed_on == Outcome(MESSAGES, complete=True)
-    assert gateway.billed == BILLS
-
-
-@pytest.mark.parametrize(
-    "body", [b": ping\n\n", b"<html>\n<h1>502</h1>\n</html>\n", b'{"error":{"message":"overloaded"}}']
-)
-async def test_a_stream_without_an_event_is_not_complete(gateway: Gateway, body: bytes) -> None:
-    answer = await gateway.answer(media_types.SSE, streamed(media_types.SSE, body, b""))
-    assert answer.passed_on == Outcome([], complete=False)
-    assert not answer.complete
-
-
-@pytest.mark.parametrize(
-    "status", ["502 Bad Gateway", "429 Too Many Requests", "307 Temporary Redirect", "202 Accepted"]
-)
-@pytest.mark.parametrize(
-    ("kind", "body"),
-    [
-        ("text/html", b"<html>\n<h1>502</h1>\n</html>\n"),
-        ("text/html", b""),
-        (media_types.JSON, b'{"error":{"message":"overloaded"}}'),
-        (media_types.SSE, b"event: error\ndata: overloaded\n\n"),
-    ],
-)
-async def test_a_response_without_status_200_is_passed_on_unchanged(
-    gateway: Gateway, status: str, kind: str, body: bytes
-) -> None:
-    answer = await gateway.answer(media_types.JSON, whole(body, kind, status))
-    assert answer == Answer(int(status[:3]), kind, body, complete=True)
-    assert gateway.billed == []
-
-
-async def test_a_redirect_is_passed_on_and_not_followed(gateway: Gateway) -> None:
-    lines = "Location: http://localhost:1/elsewhere", "Retry-After: 7", "Content-Length: 0"
-    redirect = head("text/html", *lines, status="307 Temporary Redirect")
-    answer = (await gateway.raw_answer(media_types.JSON, redirect)).lower()
-    assert b"\r\nlocation: http://localhost:1/elsewhere\r\n" in answer
-    assert b"\r\nretry-after: 7\r\n" in answer
-
-
-async def test_a_cookie_of_the_service_reaches_no_other_caller(gateway: Gateway) -> None:
-    response = head(media_types.JSON, "Set-Cookie: tenant=a", f"Content-Length: {len(WHOLE)}") + WHOLE
-    for _ in range(2):
-        assert b"cookie" not in (await gateway.raw_answer(media_types.JSON, response)).lower()
-    assert not any(b"cookie" in request.lower() for request in gateway.requests)
-
-
 async def test_callers_who_hang_up_leave_connections_for_others(gateway: Gateway) -> None:
-    """A client of aiohttp has 100 connections, if it is not made otherwise."""
+    """A client of aiohttp has 100 connections by default."""
     end = asyncio.Event()
     try:
         for _ in range(101):
             reader, writer = await gateway.call(media_types.SSE, streamed(media_types.SSE, b"data: {}\n\n"), end)
-            await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
+            await soon(reader.readuntil(b"\r\n\r\n"))
             writer.transport.abort()
-        answer = await asyncio.wait_for(gateway.answer(media_types.JSON, whole(WHOLE)), PATIENCE)
+        response = await gateway.response(media_types.JSON, whole(WHOLE))
     finally:
         end.set()
-    assert unstamped(answer.body) == WHOLE
+    assert unstamped(parsed(response).body) == WHOLE
 
 
-async def test_a_response_that_is_cut_or_a_body_that_is_spoiled_at_any_byte_is_a_bad_gateway() -> None:
-    beginning = head(media_types.JSON, f"Content-Length: {len(WHOLE)}")
-    responses = [beginning[:size] for size in range(0, len(beginning), 5)]
-    for at in range(len(WHOLE)):
-        cut, ended_early = whole(WHOLE[:at], size=len(WHOLE)), whole(WHOLE[:at])
-        responses += [cut, ended_early, whole(WHOLE[:at] + b"\0" + WHOLE[at + 1 :])]
-    async with serving() as gateway:
-        for response in responses:
-            answer = await gateway.answer(media_types.JSON, response)
-            assert (answer.status, answer.kind) == (502, media_types.JSON)
-            assert "error" in json.loads(answer.body)
+@pytest.mark.parametrize("place", range(4))
+@kinds
+async def test_a_stream_with_an_error_message_is_not_complete(gateway: Gateway, kind: str, place: int) -> None:
+    messages = [*MESSAGES[:place], ERROR, *MESSAGES[place:]]
+    body = FRAMINGS[kind].framed(*messages) + FRAMINGS[kind].end
+    assert await gateway.stream(kind, streamed(kind, body, b"")) == Outcome(messages, complete=False)
+
+
+@pytest.mark.parametrize("place", range(4))
+async def test_a_stream_with_an_error_event_is_not_complete(gateway: Gateway, place: int) -> None:
+    """The event is passed on in its place, and so is what follows it."""
+    error = b'event: error\ndata: {"message":\ndata: "overloaded"}'
+    events = [*map(EVENTS.frame, MESSAGES)]
+    events.insert(place, error + b"\n\n")
+    unended = [*events[:-1], events[-1].removesuffix(b"\n\n")]
+    for chunks in (events, [b"".join(events)], [*events, EVENTS.end], unended):
+        response = await gateway.response(media_types.SSE, streamed(media_types.SSE, *chunks, b""))
+        assert gateway.passed_on(media_types.SSE, response) == Outcome(MESSAGES, complete=False)
+        assert response[: response.index(error + b"\n\n")].count(b'"latency":') == place
+        assert b"[DONE]" not in response
+
+
+async def test_an_error_event_whose_data_is_too_long_for_an_error_is_replaced(gateway: Gateway) -> None:
+    event = b'event: error\ndata: {"message":"%b"}\n\n' % (b"x" * 1500)
+    answer = parsed(await gateway.response(media_types.SSE, streamed(media_types.SSE, event, b"")))
+    assert re.fullmatch(rb'event: error\ndata: {"error":{"message":"[a-z ]+"}}\n\n', answer.body)
+    assert not answer.complete
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [("text/html", b"<h1>502</h1>"), ("text/html", b""), (media_types.JSON, ERROR), (media_types.SSE, b"data: x\n\n")],
+)
+async def test_a_response_without_status_200_is_passed_on_unchanged(gateway: Gateway, kind: str, body: bytes) -> None:
+    lines = "Location: http://localhost:1/elsewhere", "Retry-After: 7"
+    for status in (502, 429, 307, 202):
+        response = await gateway.response(media_types.JSON, whole(body, kind, *lines, status=status))
+        assert parsed(response) == Answer(status, kind, body, complete=True)
+        assert {line.lower().encode() for line in lines} <= {*response.lower().split(b"\r\n")}
+    assert gateway.billed == []
+
+
+async def test_a_cookie_of_the_service_reaches_no_other_caller(gateway: Gateway) -> None:
+    response = whole(WHOLE, media_types.JSON, "Set-Cookie: tenant=a")
+    for _ in range(2):
+        assert b"cookie" not in (await gateway.response(media_types.JSON, response)).lower()
+    assert not any(b"cookie" in request.lower() for request in gateway.requests)
+
+
+async def test_a_response_that_is_cut_or_a_body_that_is_spoiled_at_any_byte_is_a_bad_gateway(gateway: Gateway) -> None:
+    good, places = whole(WHOLE), range(len(WHOLE))
+    cut = [good[:size] for size in range(len(good))]
+    ended_early = [whole(WHOLE[:at]) for at in places]
+    spoiled = [whole(WHOLE[:at] + b"\0" + WHOLE[at + 1 :]) for at in places]
+    for response in cut + ended_early + spoiled:
+        answer = parsed(await gateway.response(media_types.JSON, response))
+        assert (answer.status, answer.kind) == (502, media_types.JSON)
+        assert "error" in json.loads(answer.body)
     assert gateway.billed == []
