@@ -1,11 +1,16 @@
-"""How the tests of the command call it: in this process, where that is enough, or as a user does."""
+"""How the tests of the command run it: in this process, where that is enough, or as a user does."""
 
 from __future__ import annotations
 
 import gzip
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
 from random import Random
+from subprocess import PIPE
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,11 +24,6 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-from collections.abc import Callable
-from pathlib import Path
-
-import pytest
-
 RESPONSES = SAMPLE / "responses.ndjson"
 DELTAS = SAMPLE / "deltas.ndjson"
 
@@ -32,11 +32,6 @@ BAD = b'{"cost":"x"}'
 REASON = "Expected `float | null`, got `str` - at `$.cost`"
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "zst": zstd.compress}
-
-# A Popen[bytes], whose streams have a type that allows None: they are there where a test has asked for them.
-Process = Any
-
-Capture = pytest.CaptureFixture[str]
 
 COMMAND = [sys.executable, "-c", "from chatcodec.cli import main; main()"]
 
@@ -49,48 +44,49 @@ class Outcome(NamedTuple):
     err: str
 
 
-def call(capfd: Capture, *arguments: str | Path) -> Outcome:
+def call(*arguments: str | Path) -> Outcome:
     """Run the command in this process."""
-    status = run([str(argument) for argument in arguments])
-    printed = capfd.readouterr()
-    return Outcome(status, printed.out, printed.err)
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        status = run([str(argument) for argument in arguments])
+    return Outcome(status, out.getvalue(), err.getvalue())
 
 
-def summed_up(capfd: Capture, *arguments: str | Path) -> Any:
-    """Return what ``stats`` says to machines."""
-    status, out, err = call(capfd, "stats", "--json", *arguments)
-    assert (status, err) == (0, "")
-    return msgspec.json.decode(out)
-
-
-def counted(capfd: Capture, *arguments: str | Path) -> tuple[int, int, int]:
+def counted(*arguments: str | Path) -> tuple[int, int, int]:
     """Return how many records, provider errors and bad records ``stats`` counts."""
-    report = summed_up(capfd, *arguments)
+    status, out, err = call("stats", "--json", *arguments)
+    assert (status, err) == (0, "")
+    report = msgspec.json.decode(out)
     return report["records"], report["errors"], report["bad"]
 
 
-def found(capfd: Capture, *arguments: str | Path) -> list[Any]:
-    """Return what ``check`` says to machines of each bad record."""
-    status, out, err = call(capfd, "check", "--json", *arguments)
+def found(*arguments: str | Path) -> list[Any]:
+    """Return what ``check`` reports to machines for each bad record."""
+    status, out, err = call("check", "--json", *arguments)
     assert (status, err) == (bool(out), "")
     return [msgspec.json.decode(line) for line in out.splitlines()]
 
 
-def spawn(*arguments: str | Path, redirected: str = "", without: str = "", **options: Any) -> Process:
-    """Start the command in a process of its own, and `without` a package.
+def spawn(*arguments: str | Path, redirected: str = "", without: str = "", **options: Any) -> Any:
+    """Start the command in a process of its own, and `without` a package; its output goes into pipes.
 
-    A shell redirects its standard streams, as in ``2>&-``.
+    A shell redirects its standard streams, as in ``2>&-``. Returns a `Popen[bytes]`, whose type allows absent streams.
     """
     shell = ["sh", "-c", f'exec "$@" {redirected}', "sh"] if redirected else []
     python, option, code = COMMAND
     hiding = f"import sys; sys.modules[{without!r}] = None; " if without else ""
+    options = {"stdout": PIPE, "stderr": PIPE, **options}
     return subprocess.Popen([*shell, python, option, hiding + code, *map(str, arguments)], **options)
 
 
-def finished(process: Process) -> Outcome:
+def finished(process: Any) -> Outcome:
     """Wait for the end of a process."""
     out, err = process.communicate(timeout=60)
     return Outcome(process.returncode, (out or b"").decode(), (err or b"").decode())
+
+
+def execute(*arguments: str | Path, **options: Any) -> Outcome:
+    """Run the command in a process of its own, as `spawn` starts it."""
+    return finished(spawn(*arguments, **options))
 
 
 def peak_memory(*arguments: str | Path) -> int:

@@ -6,19 +6,19 @@ import gzip
 import importlib.metadata
 import json
 import os
-import threading
 from itertools import pairwise
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chatcodec import frames, ndjson, sse
 from chatcodec._stats.summary import Summary
 
-from .commands import BAD, DELTAS, GOOD, REASON, RESPONSES, Capture, call, counted, found, summed_up, written
+from .commands import BAD, COMPRESS, DELTAS, GOOD, REASON, RESPONSES, call, counted, found, peak_memory, written
 from .support import BOM, FRAMES
 
 pytestmark = pytest.mark.extras
@@ -26,16 +26,9 @@ pytestmark = pytest.mark.extras
 ERROR = "the provider reported an error"
 
 
-@pytest.fixture
-def mixed(tmp_path: Path) -> Path:
-    """A file whose lines 2 and 5 are bad."""
-    return written(tmp_path / "mixed.ndjson", GOOD, BAD, b"", GOOD, GOOD + GOOD, GOOD)
-
-
-def test_stats_sums_up_all_files(capfd: Capture) -> None:
-    report = summed_up(capfd, RESPONSES, DELTAS)
+def test_stats_sums_up_all_files() -> None:
+    report, summary = json.loads(call("stats", "--json", RESPONSES, DELTAS).out), Summary()
     records = ndjson.StreamDecoder().feed(RESPONSES.read_bytes() + DELTAS.read_bytes())
-    summary = Summary()
     summary.add(records)
     assert report["records"] == len(records)
     assert report["cost"]["total"] == pytest.approx(summary.report().cost.total)
@@ -44,8 +37,8 @@ def test_stats_sums_up_all_files(capfd: Capture) -> None:
     assert report["first"] == "2026-03-01T08:02:56.279000Z"
 
 
-def test_stats_prints_figures_and_histograms_for_a_person(capfd: Capture) -> None:
-    status, out, _ = call(capfd, "stats", RESPONSES)
+def test_stats_prints_figures_and_histograms_for_a_person() -> None:
+    status, out, _ = call("stats", RESPONSES)
     lines = [line.split() for line in out.splitlines()]
     assert status == 0
     assert ["records", "75"] in lines
@@ -56,60 +49,61 @@ def test_stats_prints_figures_and_histograms_for_a_person(capfd: Capture) -> Non
     assert sum(float(line[-1][:-1]) for line in lines if line and line[-1].endswith("%")) == pytest.approx(200, abs=2)
 
 
-def test_where_there_is_nothing_to_see_no_histogram_is_shown(capfd: Capture, tmp_path: Path) -> None:
-    out = call(capfd, "stats", written(tmp_path / "empty.ndjson")).out
+def test_stats_shows_no_histogram_of_no_records(tmp_path: Path) -> None:
+    out = call("stats", written(tmp_path / "empty.ndjson")).out
     assert "█" not in out
     assert ["│", "p50", "│", "-", "│", "-", "│"] in [line.split() for line in out.splitlines()]
 
 
-def test_check_names_the_place_and_the_reason_and_ends_with_1(capfd: Capture, mixed: Path) -> None:
-    status, out, err = call(capfd, "check", mixed)
+def test_check_names_the_place_and_the_reason_and_ends_with_1(tmp_path: Path) -> None:
+    path = written(tmp_path / "mixed.ndjson", GOOD, BAD, b"", GOOD, GOOD + GOOD, GOOD)
+    status, out, err = call("check", path)
     assert (status, err) == (1, "")
     first, second = out.splitlines()
-    assert first == f"{mixed}:2: {REASON}"
-    assert second.startswith(f"{mixed}:5: JSON is malformed")
+    assert first == f"{path}:2: {REASON}"
+    assert second.startswith(f"{path}:5: JSON is malformed")
     # Lines are counted in each file anew.
-    assert call(capfd, "check", mixed, mixed).out == out * 2
-    first, second = found(capfd, mixed)
-    assert first == {"file": str(mixed), "line": 2, "offset": len(GOOD) + 1, "kind": "invalid", "reason": REASON}
+    assert call("check", path, path).out == out * 2
+    first, second = found(path)
+    assert first == {"file": str(path), "line": 2, "offset": len(GOOD) + 1, "kind": "invalid", "reason": REASON}
     assert second["line"] == 5
 
 
 @pytest.mark.parametrize("ending", ["ndjson", "msgpack", "sse"])
-def test_errors_of_providers_are_counted_apart_and_kept(capfd: Capture, tmp_path: Path, ending: str) -> None:
+def test_provider_errors_are_counted_apart_and_kept(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"a.{ending}"
     errors = [b'{"error":{"message":"overloaded"}}', b'{"error":null}', b'{"error":"busy"}']
     lines = written(tmp_path / "lines.ndjson", GOOD, *errors, BAD)
-    assert call(capfd, "convert", lines, path).status == 1
-    assert counted(capfd, path) == (2, 2, 0)
-    assert call(capfd, "check", path) == (1, f"{path}:2: {ERROR}\n{path}:4: {ERROR}\n", "")
-    assert [bad["kind"] for bad in found(capfd, path)] == ["upstream", "upstream"]
-    assert call(capfd, "convert", path, tmp_path / "back.ndjson") == (0, "", "")
+    assert call("convert", lines, path).status == 1
+    assert counted(path) == (2, 2, 0)
+    assert call("check", path) == (1, f"{path}:2: {ERROR}\n{path}:4: {ERROR}\n", "")
+    assert [bad["kind"] for bad in found(path)] == ["upstream", "upstream"]
+    assert call("convert", path, tmp_path / "back.ndjson") == (0, "", "")
     back = [json.loads(line) for line in (tmp_path / "back.ndjson").read_bytes().splitlines()]
     assert back == [json.loads(line) for line in lines.read_bytes().splitlines()[:4]]
 
 
-def test_what_was_broken_does_not_become_a_whole_event_stream(capfd: Capture, tmp_path: Path) -> None:
+def test_a_broken_stream_does_not_become_a_whole_event_stream(tmp_path: Path) -> None:
     whole = written(tmp_path / "whole.ndjson", GOOD, BAD, GOOD)
     broken = written(tmp_path / "broken.ndjson", whole.read_bytes() + GOOD[:-1], end=b"")
     target = tmp_path / "a.sse"
-    assert call(capfd, "convert", whole, target).status == 1
+    assert call("convert", whole, target).status == 1
     assert target.read_bytes() == sse.encode([GOOD, GOOD]) + b"data: [DONE]\n\n"
-    assert call(capfd, "convert", broken, target).status == 1
+    assert call("convert", broken, target).status == 1
     assert target.read_bytes() == sse.encode([GOOD, GOOD])
-    assert call(capfd, "check", target).status == 1
+    assert call("check", target).status == 1
 
 
-def test_a_longer_record_is_read_if_asked_for_and_may_be_another_format(capfd: Capture, tmp_path: Path) -> None:
+def test_a_record_that_is_too_long_comes_with_what_to_try(tmp_path: Path) -> None:
     path = written(tmp_path / "a.ndjson", b'{"x":"%b"}' % (b"x" * 2**24), GOOD)
     line = f"{path}:1: longer than the limit of 16777216 bytes; --max-record-bytes allows more\n"
-    assert call(capfd, "check", path) == (1, line, "")
-    assert call(capfd, "check", "--max-record-bytes=17000000", path) == (0, "", "")
-    assert counted(capfd, "--max-record-bytes=27", path) == (1, 0, 1)
-    assert call(capfd, "convert", "--max-record-bytes=26", path, tmp_path / "b.ndjson").err.count("26 bytes") == 2
+    assert call("check", path) == (1, line, "")
+    assert call("check", "--max-record-bytes=17000000", path) == (0, "", "")
+    assert counted("--max-record-bytes=27", path) == (1, 0, 1)
+    assert call("convert", "--max-record-bytes=26", path, tmp_path / "b.ndjson").err.count("26 bytes") == 2
     other = written(tmp_path / "a.msgpack", RESPONSES.read_bytes(), end=b"")
     hint = "; frames begin with their length in 4 bytes, so this may be another format: try --from\n"
-    assert hint in call(capfd, "check", other).out
+    assert hint in call("check", other).out
 
 
 NAMES = [f"a.{format}{ending}" for format in ("ndjson", "jsonl", "msgpack", "sse") for ending in ("", ".gz", ".zst")]
@@ -117,32 +111,30 @@ ROTATED = ["a.ndjson.7", "a.jsonl.12.gz", "a.msgpack.gz.3"]
 CAPITALS = ["a.NDJSON", "a.Sse.zst", "A.MSGPACK.GZ"]
 
 
-def untimed(lines: bytes) -> list[Any]:
-    """Return the records of `lines` without their times, whose text transcoding may change."""
-    return [{**json.loads(line), "timestamp": None} for line in lines.decode().split("\n") if line]
+def untimed(path: Path) -> list[Any]:
+    """Return the records of a file without their times, whose text transcoding may change."""
+    return [{**json.loads(line), "timestamp": None} for line in path.read_text("utf-8").split("\n") if line]
 
 
 @pytest.mark.parametrize("name", NAMES + ROTATED + CAPITALS)
-def test_convert_goes_by_the_names_and_loses_nothing(capfd: Capture, tmp_path: Path, name: str) -> None:
+def test_convert_goes_by_the_names_and_loses_nothing(tmp_path: Path, name: str) -> None:
     there, back = tmp_path / name, tmp_path / "back.ndjson"
-    assert call(capfd, "convert", RESPONSES, there) == (0, "", "")
-    assert call(capfd, "check", there) == (0, "", "")
-    assert call(capfd, "convert", there, back) == (0, "", "")
-    assert untimed(back.read_bytes()) == untimed(RESPONSES.read_bytes())
+    for arguments in ("convert", RESPONSES, there), ("check", there), ("convert", there, back):
+        assert call(*arguments) == (0, "", "")
+    assert untimed(back) == untimed(RESPONSES)
 
 
-def test_records_stay_as_they_came_within_a_format_and_between_lines_and_events(capfd: Capture, tmp_path: Path) -> None:
+def test_records_keep_their_bytes_within_a_format_and_between_lines_and_events(tmp_path: Path) -> None:
     odd = [b' {"cost" : 1.00, "\\u0078":[]}', GOOD]
     names = [tmp_path / name for name in ("odd.ndjson", "a.ndjson", "b.sse", "c.ndjson")]
     written(names[0], odd[0], odd[1] + b"\r", b"")
     for source, target in pairwise(names):
-        assert call(capfd, "convert", source, target).status == 0
+        assert call("convert", source, target).status == 0
     assert names[1].read_bytes() == names[3].read_bytes() == b"".join(line + b"\n" for line in odd)
     assert names[2].read_bytes() == sse.encode(odd) + b"data: [DONE]\n\n"
-    message = b"\x81\xa1x\xcd\x00\x01"
-    (tmp_path / "b.msgpack").write_bytes(frames.encode([message]))
-    assert call(capfd, "convert", tmp_path / "b.msgpack", tmp_path / "c.msgpack").status == 0
-    assert (tmp_path / "c.msgpack").read_bytes() == frames.encode([message])
+    message = frames.encode([b"\x81\xa1x\xcd\x00\x01"])
+    assert call("convert", written(tmp_path / "b.msgpack", message, end=b""), tmp_path / "c.msgpack").status == 0
+    assert (tmp_path / "c.msgpack").read_bytes() == message
 
 
 LINES = [GOOD, BAD, b"", b" \t\r", GOOD + b"\r", GOOD + GOOD, b"{", b'"\xff"', BOM + b'{"cost":1}']
@@ -156,74 +148,76 @@ PIECES = {
 
 
 @pytest.mark.parametrize("ending", PIECES)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_it_leaves_out_what_check_finds_and_nothing_else(
-    capfd: Capture, tmp_path: Path, ending: str, data: st.DataObject
+def test_convert_leaves_out_what_check_finds_and_nothing_else(
+    tmp_path_factory: pytest.TempPathFactory, ending: str, data: st.DataObject
 ) -> None:
-    path, target, other = (tmp_path / name for name in (f"a.{ending}", f"b.{ending}", "c.ndjson"))
+    path, target, other = (tmp_path_factory.getbasetemp() / name for name in (f"a.{ending}", f"b.{ending}", "c.ndjson"))
     pieces = data.draw(st.lists(st.sampled_from(PIECES[ending])))
     path.write_bytes(b"".join(pieces)[: data.draw(st.integers(0, 200))])
-    status, found, _ = call(capfd, "check", path)
+    status, found, _ = call("check", path)
     for to in target, other:
-        assert call(capfd, "convert", path, to) == (status, "", found)
-    records, errors, bad = counted(capfd, path)
+        assert call("convert", path, to) == (status, "", found)
+    records, errors, bad = counted(path)
     assert errors + bad == found.count("\n")
-    assert counted(capfd, target)[0] == records
-    assert call(capfd, "check", other) == (0, "", "")
+    assert counted(target)[0] == records
+    assert call("check", other) == (0, "", "")
     assert other.read_bytes().count(b"\n") == records
 
 
 BIG_NUMBERS = b'{"cost":1}\n\n{"x":%d}\n{}\n{"x":%d}\n' % (2**64, 2**64)
 EXTENSIONS = FRAMES.framed(b"\x80", b"", b"\x81\xa1x\xd4\x05\0", b"\x80", b"\x81\xa1x\xd4\x05\0")
+UNWRITABLE = [
+    ("a.ndjson", BIG_NUMBERS, "a.msgpack", "a value is beyond what the format can hold"),
+    ("a.msgpack", EXTENSIONS, "a.ndjson", "JSON cannot hold a MessagePack extension"),
+]
 
 
-@pytest.mark.parametrize(
-    ("source", "data", "target", "reason"),
-    [
-        ("ndjson", BIG_NUMBERS, "msgpack", "a value is beyond what the format can hold"),
-        ("msgpack", EXTENSIONS, "ndjson", "JSON cannot hold a MessagePack extension"),
-    ],
-)
-def test_what_the_other_format_cannot_hold_is_a_bad_record_too(
-    capfd: Capture, tmp_path: Path, source: str, data: bytes, target: str, reason: str
+@pytest.mark.parametrize(("source", "data", "target", "reason"), UNWRITABLE)
+def test_a_value_that_the_other_format_cannot_hold_makes_a_bad_record(
+    tmp_path: Path, source: str, data: bytes, target: str, reason: str
 ) -> None:
-    path, other = tmp_path / f"a.{source}", tmp_path / f"a.{target}"
-    path.write_bytes(data)
-    assert call(capfd, "convert", path, other) == (1, "", f"{path}:3: {reason}\n{path}:5: {reason}\n")
-    assert counted(capfd, other) == (2, 0, 0)
+    path = written(tmp_path / source, data, end=b"")
+    assert call("convert", path, tmp_path / target) == (1, "", f"{path}:3: {reason}\n{path}:5: {reason}\n")
+    assert counted(tmp_path / target) == (2, 0, 0)
 
 
-def test_given_formats_override_names(capfd: Capture, tmp_path: Path) -> None:
+def test_given_formats_override_names(tmp_path: Path) -> None:
     path = written(tmp_path / "log.txt.gz", gzip.compress(BAD + b"\n"), end=b"")
-    assert call(capfd, "check", "--from=ndjson", path).out == f"{path}:1: {REASON}\n"
-    assert call(capfd, "convert", "--to=msgpack", DELTAS, tmp_path / "a.ndjson").status == 0
-    assert call(capfd, "check", "--from=msgpack", tmp_path / "a.ndjson").status == 0
-    assert call(capfd, "check", tmp_path / "a.ndjson").status == 1
+    assert call("check", "--from=ndjson", path).out == f"{path}:1: {REASON}\n"
+    assert call("convert", "--to=msgpack", DELTAS, tmp_path / "a.ndjson").status == 0
+    assert call("check", "--from=msgpack", tmp_path / "a.ndjson").status == 0
+    assert call("check", tmp_path / "a.ndjson").status == 1
 
 
-def test_a_compressed_file_says_neither_when_it_was_written_nor_its_name(capfd: Capture, tmp_path: Path) -> None:
+def test_a_compressed_file_holds_neither_its_name_nor_its_time(tmp_path: Path) -> None:
     target = tmp_path / "a.ndjson.gz"
-    assert call(capfd, "convert", DELTAS, target).status == 0
+    assert call("convert", DELTAS, target).status == 0
     assert target.read_bytes()[3:8] == bytes(5)  # RFC 1952: no flag says that a name follows, and no time stamp
 
 
-def test_named_pipes_are_read_and_written_as_they_are(capfd: Capture, tmp_path: Path) -> None:
+def test_named_pipes_are_read_and_written_and_not_replaced(tmp_path: Path) -> None:
     source, target = tmp_path / "source.ndjson", tmp_path / "target.ndjson.gz"
     os.mkfifo(source)
     os.mkfifo(target)
-    read: list[bytes] = []
-    threads = [
-        threading.Thread(target=lambda: source.write_bytes(DELTAS.read_bytes()), daemon=True),
-        threading.Thread(target=lambda: read.append(target.read_bytes()), daemon=True),
-    ]
-    for thread in threads:
-        thread.start()
-    assert call(capfd, "convert", source, target) == (0, "", "")
+    with Popen(["timeout", "60", "cp", DELTAS, source]), Popen(["timeout", "60", "cat", target], stdout=PIPE) as reader:
+        assert call("convert", source, target) == (0, "", "")
+        assert gzip.decompress(reader.communicate()[0]) == DELTAS.read_bytes()
     assert target.is_fifo()
-    for thread in threads:
-        thread.join()
-    assert gzip.decompress(read[0]) == DELTAS.read_bytes()
+
+
+@pytest.mark.parametrize("command", ["stats", "check", "convert"])
+def test_memory_does_not_grow_with_the_input(tmp_path: Path, command: str) -> None:
+    sample = COMPRESS["gz"](RESPONSES.read_bytes())
+    short, long = (written(tmp_path / f"{count}.ndjson.gz", sample * count, end=b"") for count in (2, 100))
+    target = ["/dev/null", "--to=msgpack"] * (command == "convert")
+    assert peak_memory(command, long, *target) < peak_memory(command, short, *target) + 8 * 1024
+
+
+def test_memory_does_not_grow_with_the_ratio_of_the_compression(tmp_path: Path) -> None:
+    line = b'{"x":"%b"}\n' % (b"x" * 2**20)
+    short, long = (written(tmp_path / f"{n}.ndjson.zst", COMPRESS["zst"](line * n), end=b"") for n in (1, 100))
+    assert peak_memory("check", long) < peak_memory("check", short) + 24 * 1024
 
 
 NO_FORMAT = "cannot infer the format from the file name (.ndjson, .jsonl, .msgpack, .sse); use"
@@ -241,32 +235,30 @@ HELP = [
     ("stats --help", "--json Print JSON, for machines."),
     ("--version", f"chatcodec, version {importlib.metadata.version('chatcodec')}"),
 ]
+WRONG = [
+    ("", "Missing command."),
+    ("look", "No such command 'look'."),
+    ("stats", "Missing argument 'FILE...'."),
+    ("check --jobs=0 a.ndjson", "Invalid value for '--jobs': 0 is not in the range x>=1."),
+    ("check /nowhere/a.ndjson", "/nowhere/a.ndjson: No such file or directory"),
+    ("check /proc --from=ndjson", "/proc: Is a directory"),
+    (f"convert {DELTAS} /nowhere/a.msgpack", "/nowhere/a.msgpack: No such file or directory"),
+    ("check --from=xml a.ndjson", f"Invalid value for '--from': {NO_XML}"),
+    ("convert --to=xml a.ndjson b", f"Invalid value for '--to': {NO_XML}"),
+    ("check a", f"a: {NO_FORMAT} --from"),
+    ("convert a -", f"a: {NO_FORMAT} --from"),
+    (f"convert {DELTAS} -", f"-: {NO_FORMAT} --to"),
+    ("stats a.txt.gz", f"a.txt.gz: {NO_FORMAT} --from"),
+]
 
 
 @pytest.mark.parametrize(("arguments", "text"), HELP)
-def test_help_says_what_there_is(capfd: Capture, arguments: str, text: str) -> None:
-    status, out, err = call(capfd, *arguments.split())
+def test_help_says_what_there_is(arguments: str, text: str) -> None:
+    status, out, err = call(*arguments.split())
     assert (status, err) == (0, "")
     assert text in " ".join(out.split())
 
 
-WRONG: list[tuple[list[str], str]] = [
-    ([], "Missing command."),
-    (["look"], "No such command 'look'."),
-    (["stats"], "Missing argument 'FILE...'."),
-    (["check", "--jobs=0", "a.ndjson"], "Invalid value for '--jobs': 0 is not in the range x>=1."),
-    (["check", "/nowhere/a.ndjson"], "/nowhere/a.ndjson: No such file or directory"),
-    (["check", "/proc", "--from=ndjson"], "/proc: Is a directory"),
-    (["convert", str(DELTAS), "/nowhere/a.msgpack"], "/nowhere/a.msgpack: No such file or directory"),
-    (["check", "--from=xml", "a.ndjson"], f"Invalid value for '--from': {NO_XML}"),
-    (["convert", "--to=xml", "a.ndjson", "b"], f"Invalid value for '--to': {NO_XML}"),
-    (["check", "a"], f"a: {NO_FORMAT} --from"),
-    (["convert", "a", "-"], f"a: {NO_FORMAT} --from"),
-    (["convert", str(DELTAS), "-"], f"-: {NO_FORMAT} --to"),
-    (["stats", "a.txt.gz"], f"a.txt.gz: {NO_FORMAT} --from"),
-]
-
-
 @pytest.mark.parametrize(("arguments", "line"), WRONG)
-def test_errors_are_one_line_and_end_with_2(capfd: Capture, arguments: list[str], line: str) -> None:
-    assert call(capfd, *arguments) == (2, "", f"chatcodec: {line}\n")
+def test_errors_are_one_line_and_end_with_2(arguments: str, line: str) -> None:
+    assert call(*arguments.split()) == (2, "", f"chatcodec: {line}\n")
