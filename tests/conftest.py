@@ -6,6 +6,7 @@ import gc
 import re
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +27,14 @@ if sys.platform != "win32":
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-# A test that takes one of these runs with each. Hypothesis rejects fixtures that are made anew for each test.
+def fixture_of(values: list[Any], name: Callable[[Any], str]) -> Any:
+    """Return a fixture with each of the values; Hypothesis rejects those that are made anew for each test."""
+    return pytest.fixture(scope="module", params=values, ids=name)(lambda request: request.param)
 
 
-@pytest.fixture(scope="module", params=FRAMINGS, ids=lambda framing: framing.stream.__name__[10:])
-def framing(request: pytest.FixtureRequest) -> Any:
-    return request.param
-
-
-@pytest.fixture(scope="module", params=CODECS, ids=["json", "msgpack"])
-def codec(request: pytest.FixtureRequest) -> Any:
-    return request.param
-
-
-@pytest.fixture(scope="module", params=TYPES, ids=lambda record: record.__name__)
-def type(request: pytest.FixtureRequest) -> Any:
-    return request.param
+framing = fixture_of(FRAMINGS, lambda framing: framing.stream.__name__[10:])
+codec = fixture_of(CODECS, lambda codec: codec.__name__[10:])
+type = fixture_of(TYPES, lambda record: record.__name__)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -90,7 +90,7 @@ def decoded(framing: Framing, block: Block, type: Any) -> tuple[Any, str, Any]:
         if not block.ended and type is bytes:
             framing.codec.decode(HALF.sub(rb"\\nxxxx", message or b""), Raw)  # which is good syntax
         elif not block.ended:
-            framing.codec.decode(message, type)
+            framing.codec.decode(block.raw if framing is LINES else message, type)  # a "\r" counts for the reason
         record = message if type is bytes else plain(framing.codec.decode(message, type))
     except DecodeError as error:
         if block.ended:
@@ -121,7 +121,7 @@ def expected(
             report("upstream", data=ANY if message is None else message[:longest])
             missing_end = False
         elif block.foreign:
-            report("malformed" if block.ended else "incomplete", NO_EVENT_STREAM)
+            report("malformed" if block.ended else "incomplete", NO_EVENT_STREAM, block.raw[: min(block.size, longest)])
             missing_end, broken = True, not block.ended
         elif message is None:
             continue

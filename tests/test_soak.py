@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import tracemalloc
+from collections import Counter
 from collections.abc import Iterator
 from random import Random
 
@@ -24,15 +25,22 @@ TORN_SHARE = 0.002
 KIB = 1024
 
 
-class Receiver:
-    """The server: it checks each record as it comes, and keeps counts alone."""
+class Soak:
+    """A server and its clients. Each record is checked as it comes, and only counts are kept."""
 
     def __init__(self, framing: Framing) -> None:
         self.framing = framing
-        self.lost: list[set[int]] = [set() for _ in range(CONNECTIONS)]  # the torn ones of each sender
+        self.count: Counter[str] = Counter()
+        self.torn: list[set[int]] = [set() for _ in range(CONNECTIONS)]  # the records of each client that were cut
         self.next = [0] * CONNECTIONS
-        self.records = self.bad = 0
         self.memory: list[tuple[int, int]] = []
+
+    async def run(self) -> None:
+        async with await asyncio.start_server(self.serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            await asyncio.gather(*(self.send_all(number, port) for number in range(CONNECTIONS)))
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.wait_for(asyncio.gather(*others), 10)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Read one connection to its end, or to where it is torn."""
@@ -44,64 +52,52 @@ class Receiver:
                 break
             except RecordError as error:
                 assert error.records == []
-                self.bad += 1
+                self.count["errors"] += 1
         writer.close()
         await writer.wait_closed()
 
     def take(self, record: ChatCompletionResponse) -> None:
-        """Check that `record` is the next of its sender."""
+        """Check that `record` is the next of its client."""
         number = int(record.session_id or "")
-        while self.next[number] in self.lost[number]:
+        while self.next[number] in self.torn[number]:
             self.next[number] += 1
         assert record.cost == self.next[number]
         self.next[number] += 1
-        self.records += 1
-        if self.records in (RECORDS // 5, RECORDS * 4 // 5):
+        self.count["received"] += 1
+        if self.count["received"] in (RECORDS // 5, RECORDS * 4 // 5):
             gc.collect()
             self.memory.append((tracemalloc.get_traced_memory()[0], psutil.Process().memory_info().rss))
 
+    async def send_all(self, number: int, port: int) -> None:
+        """Send every record of a client, over as many connections as it takes."""
+        random, indices = Random(number), iter(range(RECORDS // CONNECTIONS))
+        while await self.send(number, random, indices, port):
+            pass
 
-class Sender:
-    """A client: it sends its records in pieces of any size, bad ones between them, and tears the connection."""
-
-    def __init__(self, number: int, receiver: Receiver) -> None:
-        self.number = number
-        self.receiver = receiver
-        self.random = Random(number)
-        self.sent = self.bad = self.torn = 0
-
-    async def run(self, port: int) -> None:
-        """Send every record, over as many connections as it takes."""
-        indices = iter(range(RECORDS // CONNECTIONS))
-        while await self.send(indices, *await asyncio.open_connection("127.0.0.1", port)):
-            self.torn += 1
-
-    async def send(self, indices: Iterator[int], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def send(self, number: int, random: Random, indices: Iterator[int], port: int) -> bool:
         """Send over one connection, to the end or into the middle of a record; return whether it was torn there."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
         held = bytearray()
         torn = False
         for index in indices:
-            text = "x" * self.random.choice([0, 1, 10, 100, 1000])
-            record = ChatCompletionResponse(
-                session_id=str(self.number), cost=float(index), choices=[{"delta": {"content": text}}]
-            )
-            whole = self.receiver.framing.encoded(record)
-            torn = self.random.random() < TORN_SHARE
-            if torn:
-                self.receiver.lost[self.number].add(index)
-                held += whole[: self.random.randrange(1, len(whole) - 2)]
+            choices = [{"delta": {"content": "x" * random.choice([0, 1, 10, 100, 1000])}}]
+            record = ChatCompletionResponse(session_id=str(number), cost=float(index), choices=choices)
+            whole = self.framing.encoded(record)
+            if torn := random.random() < TORN_SHARE:
+                self.torn[number].add(index)
+                held += whole[: random.randrange(1, len(whole) - 2)]
                 break
             held += whole
-            self.sent += 1
-            if self.random.random() < BAD_SHARE:
-                held += self.receiver.framing.bad
-                self.bad += 1
-            while len(held) > 2000 or (held and self.random.random() < 0.3):
-                size = self.random.choice([1, 3, 100, 1400, 5000])
+            self.count["sent"] += 1
+            if random.random() < BAD_SHARE:
+                held += self.framing.bad
+                self.count["bad"] += 1
+            while len(held) > 2000 or (held and random.random() < 0.3):
+                size = random.choice([1, 3, 100, 1400, 5000])
                 writer.write(bytes(held[:size]))
                 del held[:size]
                 await writer.drain()
-        writer.write(held if torn else held + self.receiver.framing.end)
+        writer.write(held if torn else held + self.framing.end)
         writer.write_eof()
         assert await reader.read() == b""
         writer.close()
@@ -109,31 +105,20 @@ class Sender:
         return torn
 
 
-async def run(receiver: Receiver) -> list[Sender]:
-    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        senders = [Sender(number, receiver) for number in range(CONNECTIONS)]
-        await asyncio.gather(*(sender.run(port) for sender in senders))
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    await asyncio.wait_for(asyncio.gather(*others), 10)
-    return senders
-
-
 def test_every_record_sent_whole_arrives_once_and_in_order(framing: Framing) -> None:
     process = psutil.Process()
-    receiver = Receiver(framing)
     files = process.num_fds()
+    soak = Soak(framing)
     tracemalloc.start()
     try:
-        senders = asyncio.run(run(receiver))
+        asyncio.run(soak.run())
     finally:
         tracemalloc.stop()
-    torn = sum(sender.torn for sender in senders)
-    assert receiver.records == sum(sender.sent for sender in senders) == RECORDS - torn
-    assert receiver.bad == sum(sender.bad for sender in senders) + torn
+    torn = sum(map(len, soak.torn))
+    assert soak.count["received"] == soak.count["sent"] == RECORDS - torn
+    assert soak.count["errors"] == soak.count["bad"] + torn
     assert torn > 100
     assert process.num_fds() == files
-    (traced, resident), (traced_later, resident_later) = receiver.memory
+    (traced, resident), (traced_later, resident_later) = soak.memory
     assert traced_later - traced < 256 * KIB
     assert resident_later - resident < 8 * KIB * KIB

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
-from functools import partial
 from typing import Any
 
 import pytest
@@ -15,11 +14,11 @@ from typing_extensions import assert_type
 from chatcodec import ChatCompletionResponse, Envelope, json, sse
 
 from .reference import NO_EVENT_STREAM, expected
-from .support import BOM, COSTS, EVENTS, TYPES, check_growth, cut, errors_of, outcome, pieces
+from .support import BOM, COSTS, EVENTS, SEPARATORS, TYPES, check_growth, cut, errors_of, outcome, pieces
 
 ONE, TWO = COSTS[:2]
-BAD = b'data: {"cost":"x"}\n\n'
-DONE = b"data: [DONE]\n\n"
+LONG = ChatCompletionResponse(session_id="x" * 60)
+GOOD, BAD, DONE = EVENTS.good, EVENTS.bad, EVENTS.end
 line_ends = pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
 
 
@@ -27,22 +26,15 @@ def event(*lines: bytes, end: bytes = b"\n") -> bytes:
     return b"".join(line + end for line in (*lines, b""))
 
 
-GOOD = event(b'data: {"cost":1.0}')
-
-
 def test_types() -> None:
-    assert_type(sse.StreamDecoder(), sse.StreamDecoder[ChatCompletionResponse])
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b""
+
     assert_type(sse.StreamDecoder(Envelope, require_done=False).feed(b""), list[Envelope])
     assert_type(sse.iter_decode([b""]), Iterator[ChatCompletionResponse])
     assert_type(sse.iter_batches([b""], require_done=False), Iterator[list[ChatCompletionResponse]])
-    assert_type(sse.aiter_decode(no_chunks(), bytes), AsyncIterator[bytes])
-    assert_type(sse.aiter_batches(no_chunks(), bytes), AsyncIterator[list[bytes]])
-    assert_type(sse.END, bytes)
-
-
-async def no_chunks() -> AsyncIterator[bytes]:
-    return
-    yield b""
+    assert_type(sse.aiter_decode(chunks(), bytes), AsyncIterator[bytes])
+    assert_type(sse.aiter_batches(chunks(), bytes), AsyncIterator[list[bytes]])
 
 
 # Lines and fields
@@ -62,13 +54,6 @@ def test_events_are_those_of_the_whatwg_standard(whole: bytes, data: Any) -> Non
         assert outcome(EVENTS, cut(whole, places), type=type) == seen
 
 
-@line_ends
-def test_lf_crlf_and_cr_each_end_a_line_at_every_cut(end: bytes) -> None:
-    whole = event(b'data: {"cost":1.0}', end=end) + event(b": x", b'data: {"cost":2.0}', end=end) + DONE
-    for place in range(len(whole) + 1):
-        assert outcome(EVENTS, cut(whole, [place])) == [ONE, TWO]
-
-
 @pytest.mark.parametrize("buffer", [bytes, bytearray])
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\r", b"\r\n\r", b"\n\r", b"\r\n\n"])
 def test_a_record_comes_as_soon_as_its_blank_line_is_there(buffer: Any, end: bytes) -> None:
@@ -85,21 +70,19 @@ def test_a_record_comes_as_soon_as_its_blank_line_is_there(buffer: Any, end: byt
         assert decoder.feed(b"\n" * end.endswith(b"\r")) == []
 
 
-@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e"])
-def test_no_other_separator_ends_a_line(separator: str) -> None:
-    message = b'{"a":"' + separator.encode() + b'"}'
-    whole = event(b"data: " + message) + event(b": x", b"data: " + message) + DONE
-    assert outcome(EVENTS, [whole], type=bytes) == [message] * 2
-
-
-def test_several_data_lines_are_joined_with_a_newline() -> None:
-    assert outcome(EVENTS, [event(b"data: {", b'data: "cost":', b": x", b"data:1}") + DONE]) == [ONE]
-    assert outcome(EVENTS, [event(b"data: a", b"data", b"data:  b") + DONE], type=bytes) == [b"a\n\n b"]
-
-
-def test_comments_and_other_fields_mean_nothing_beside_data() -> None:
-    odd = event(b": x", b"id: 7", b"retry: 10", b"event: message", b"Data: no", b"data : no", b'data: {"cost":1.0}')
-    assert outcome(EVENTS, [odd, event(b'data: {"cost":2.0}'), DONE]) == [ONE, TWO]
+@pytest.mark.parametrize(
+    ("lines", "data"),
+    [
+        ([b"data: {", b'data: "cost":', b": x", b"data:1}"], b'{\n"cost":\n1}'),
+        ([b"data: a", b"data", b"data:  b"], b"a\n\n b"),
+        ([b": x", b"id: 7", b"retry: 10", b"event: message", b"Data: no", b"data : no", b"data: {}"], b"{}"),
+        ([b"event: error", b"event: message", b"data: {}"], b"{}"),
+        *(([b"data: " + data], data) for data in (b"X", b" a ", b"\x0b", b"\x0c", b"\xc2\xa0")),
+        *(([b"data: [%b]" % separator.encode()], b"[%b]" % separator.encode()) for separator in SEPARATORS),
+    ],
+)
+def test_an_event_is_its_lines_of_data_whatever_fields_it_has_besides(lines: list[bytes], data: bytes) -> None:
+    assert outcome(EVENTS, [event(*lines), event(b": x", *lines), DONE], type=bytes) == [data] * 2
 
 
 @pytest.mark.parametrize(
@@ -109,18 +92,6 @@ def test_events_without_data_are_keep_alives_and_counted(alive: bytes, type: Any
     before = alive * 2 + GOOD + alive
     _, error = outcome(EVENTS, [before + event(b"event: error", b"data: {}")], type=type)
     assert error[:4] == ("upstream", "event", 5, len(before))
-
-
-def test_a_byte_order_mark_at_the_very_start_is_skipped_and_counted_in_offsets_alone() -> None:
-    for place in range(len(BOM + GOOD)):
-        (error,) = outcome(EVENTS, [*cut(BOM + GOOD, [place]), b"\n"], max_record_bytes=18)[:1]
-        assert error[:4] == ("too_long", "event", 1, 3)
-        assert outcome(EVENTS, cut(BOM + GOOD + DONE, [place]), max_record_bytes=19) == [ONE]
-
-
-def test_other_white_space_is_data() -> None:
-    data = [b"\x0b", b"\x0c", b"\xc2\xa0", b"X", b" a "]
-    assert outcome(EVENTS, [*(event(b"data: " + one) for one in data), DONE], type=bytes) == data
 
 
 # What is no event stream
@@ -135,23 +106,11 @@ def test_other_white_space_is_data() -> None:
     ],
 )
 def test_what_is_no_event_stream_is_incomplete_or_with_a_blank_line_malformed(type: Any, body: bytes) -> None:
-    for place in range(0, len(body), 7):
-        (error,) = outcome(EVENTS, cut(body, [place]), type=type)
-        assert error[:5] == ("incomplete", "event", 1, 0, NO_EVENT_STREAM)
-        assert body.startswith(error.data)
-        assert error.data
-    malformed, missing = outcome(EVENTS, [body.rstrip(b"\n") + b"\n\n"], type=type)
-    assert malformed[:5] == ("malformed", "event", 1, 0, NO_EVENT_STREAM)
-    assert body.startswith(malformed.data.rstrip(b"\n"))
-    assert missing[:4] == ("incomplete", "event", 2, len(body.rstrip(b"\n")) + 2)
-
-
-@line_ends
-def test_the_data_of_a_block_without_data_is_its_lines_without_the_blank_one(end: bytes) -> None:
-    page = event(b"<html>", b"<p>", end=end)
-    for place in range(len(page)):
-        (error, *_) = outcome(EVENTS, cut(page, [place]))
-        assert error.data == b"<html>" + end + b"<p>" + end
+    for whole, kind in ((body, "incomplete"), (body.rstrip(b"\n") + b"\n\n", "malformed")):
+        wanted = expected(EVENTS, whole, type)
+        assert wanted[0][:5] == (kind, "event", 1, 0, NO_EVENT_STREAM)
+        for place in range(len(whole)):
+            assert outcome(EVENTS, cut(whole, [place]), type=type) == wanted
 
 
 # Events of the type error
@@ -170,17 +129,6 @@ def test_an_event_of_the_type_error_is_a_stream_error(lines: list[bytes], data: 
         assert (second[:3], second.data) == (("upstream", "event", 6), data)
 
 
-def test_after_an_error_event_the_end_is_not_missed_but_after_a_record_after_it_again() -> None:
-    error = event(b"event: error", b"data: x")
-    assert [item.kind for item in outcome(EVENTS, [GOOD + error + b": x\n\n"])[1:]] == ["upstream"]
-    assert [item.kind for item in outcome(EVENTS, [error])] == ["upstream"]
-    assert [item.kind for item in outcome(EVENTS, [error + GOOD])[::2]] == ["upstream", "incomplete"]
-
-
-def test_the_last_type_of_an_event_counts() -> None:
-    assert outcome(EVENTS, [event(b"event: error", b"event: message", b'data: {"cost":1.0}'), DONE]) == [ONE]
-
-
 LIKE_DATA = [
     *(b"data: {}", b"data", b"data:", b"x", b"xdata: {}", b": x", b": data: {}", b"id: data: {}"),
     *(b"event: error", b"event: errordata: {}", b"event: errordata:", b"event: data: {}"),
@@ -195,60 +143,37 @@ def test_what_a_block_is_does_not_depend_on_those_before_it(type: Any) -> None:
         assert outcome(EVENTS, [whole], type=type) == outcome(EVENTS, [first, second, DONE], type=type), whole
 
 
-def test_too_long_comes_before_the_type_error() -> None:
-    seen = outcome(EVENTS, [event(b"event: error", b"data: x"), DONE], max_record_bytes=15)
-    assert [error.kind for error in seen] == ["too_long"]
-
-
 # The end
 
 
-def test_a_stream_without_its_end_mark_is_incomplete_after_all_its_blocks() -> None:
-    whole = GOOD * 2 + b": x\n\n\n"
-    for place in range(len(whole) + 1):
-        *good, error = outcome(EVENTS, cut(whole, [place]))
-        assert good == [ONE, ONE]
-        assert error[:4] == ("incomplete", "event", 5, len(whole))
-
-
-@pytest.mark.parametrize("bad", [BAD, event(b"data: {"), event(b"data: " + b"1" * 90), event(b"x")])
-def test_the_end_mark_is_missed_after_a_bad_record_too(bad: bytes) -> None:
-    for before, index in ((GOOD, 2), (GOOD + DONE, 3)):
-        seen = outcome(EVENTS, [before + bad], max_record_bytes=80)
-        assert [error[2:4] for error in errors_of(seen)] == [(index, len(before)), (index + 1, len(before + bad))]
-        assert len(outcome(EVENTS, [before + bad + DONE], max_record_bytes=80)) == 2
-
-
-@pytest.mark.parametrize("end", [b"", b"\n", b"\r", b"\r\n", b"\n\n"])
-def test_the_last_event_needs_no_blank_line(end: bytes) -> None:
-    assert outcome(EVENTS, [GOOD + b"data: [DONE]" + end]) == [ONE]
-    assert outcome(EVENTS, [b'data: {"cost":1.0}' + end], require_done=False) == [ONE]
-
-
-def test_without_require_done_the_end_mark_is_accepted_and_not_missed() -> None:
-    whole = b'data: {"cost":1}\n\ndata: {"cost":2}'
-    for chunks in ([whole], [whole, b"\n\n"], [whole, b"\n\n" + DONE]):
-        assert outcome(EVENTS, chunks, require_done=False) == [ONE, TWO]
-        assert list(sse.iter_decode(chunks, require_done=False)) == [ONE, TWO]
-    assert [error.kind for error in outcome(EVENTS, [whole[:-1]], require_done=False)[1:]] == ["incomplete"]
-    assert [error.kind for error in outcome(EVENTS, [event(b"event: error")], require_done=False)] == ["upstream"]
-    assert [error.kind for error in outcome(EVENTS, [b": x\n\n"], require_done=False)] == ["incomplete"]
+@pytest.mark.parametrize(
+    "last", [GOOD, BAD, event(b"data: {"), event(b"data: " + b"1" * 90), event(b"x"), GOOD + b": x\n\n\n"]
+)
+def test_the_end_mark_has_to_follow_the_last_record_good_or_bad(last: bytes) -> None:
+    for before, end in itertools.product((GOOD, (GOOD + DONE) * 3), (b"", DONE)):
+        whole = before + last + end
+        wanted = expected(EVENTS, whole, ChatCompletionResponse, 80)
+        assert [error.kind for error in errors_of(wanted) if error.offset == len(whole)] == ["incomplete"] * (not end)
+        for place in range(len(whole) + 1):
+            assert outcome(EVENTS, cut(whole, [place]), max_record_bytes=80) == wanted
 
 
 @pytest.mark.parametrize(
     "mark", [b"data: [DONE] ", b"data:  \t[DONE]", b"data:\ndata: [DONE]\ndata:", b"data:[DONE]\r\ndata"]
 )
-def test_the_end_mark_may_have_white_space_and_line_breaks_around_it(mark: bytes, type: Any) -> None:
-    assert len(outcome(EVENTS, [GOOD + mark + b"\n\n"], type=type)) == 1
-    assert len(outcome(EVENTS, [GOOD, mark], type=type)) == 1
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r", b"\r\n", b"\n\n"])
+def test_the_end_mark_may_have_white_space_around_it_and_no_blank_line(mark: bytes, end: bytes, type: Any) -> None:
+    for chunks in ([GOOD + mark + end], [GOOD, mark + end]):
+        assert len(outcome(EVENTS, chunks, type=type)) == 1
 
 
-def test_a_record_after_the_end_mark_is_read_and_needs_one_again() -> None:
-    whole = (GOOD + DONE) * 3
-    for place in range(len(whole) + 1):
-        assert outcome(EVENTS, cut(whole, [place])) == [ONE] * 3
-    for chunks in ([whole + GOOD], [GOOD + DONE] * 3 + [GOOD]):
-        assert outcome(EVENTS, chunks)[-1][:4] == ("incomplete", "event", 8, len(whole + GOOD))
+def test_without_require_done_the_end_mark_is_accepted_and_not_missed() -> None:
+    whole = b'data: {"cost":1}\n\ndata: {"cost":2}'
+    for end in (b"", b"\n", b"\r", b"\n\n", b"\n\n" + DONE):
+        assert outcome(EVENTS, [whole + end], require_done=False) == [ONE, TWO]
+        assert list(sse.iter_decode([whole, end], require_done=False)) == [ONE, TWO]
+    for broken, kind in ((whole[:-1], "incomplete"), (event(b"event: error"), "upstream"), (b": x\n\n", "incomplete")):
+        assert outcome(EVENTS, [broken], require_done=False)[-1].kind == kind
 
 
 # The limit
@@ -257,12 +182,12 @@ def test_a_record_after_the_end_mark_is_read_and_needs_one_again() -> None:
 @line_ends
 def test_the_limit_counts_all_lines_with_their_ends_and_not_the_blank_line(end: bytes) -> None:
     small = event(b'data: {"cost":1.0}', end=end)
-    lines = b": comment", b"data: " + json.encode(ChatCompletionResponse(session_id="x" * 60))
+    lines = b": comment", b"data: " + json.encode(LONG)
     whole = small + event(*lines, end=end) + small + DONE
     limit = len(end.join((*lines, b"")))
     for place in range(len(whole)):
-        assert errors_of(outcome(EVENTS, cut(whole, [place]), max_record_bytes=limit)) == []
-        (error,) = errors_of(outcome(EVENTS, cut(whole, [place]), max_record_bytes=limit - 1))
+        assert outcome(EVENTS, cut(whole, [place]), max_record_bytes=limit) == [ONE, LONG, ONE]
+        _, error, _ = outcome(EVENTS, cut(whole, [place]), max_record_bytes=limit - 1)
         assert error[:4] == ("too_long", "event", 2, len(small))
         assert error.data == event(*lines, end=end)[: limit - 1]
 
@@ -289,10 +214,6 @@ def test_events_that_are_too_long_follow_each_other_wherever_they_are_cut(end: b
 )
 def test_cost_grows_linearly_with_the_lines_of_an_event_however_they_are_cut(chunks: list[bytes], limit: Any) -> None:
     def make(size: int) -> Callable[[], object]:
-        return lambda: outcome(EVENTS, chunks * size, type=bytes, max_record_bytes=limit)
+        return lambda: outcome(EVENTS, [b"".join(chunks * size), *chunks * size], type=bytes, max_record_bytes=limit)
 
     check_growth(make, 400)
-
-
-def test_cost_grows_linearly_with_the_lines_of_an_event_in_one_chunk() -> None:
-    check_growth(lambda size: partial(outcome, EVENTS, [b"data: x\r\n" * size], type=bytes), 800)

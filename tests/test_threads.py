@@ -16,11 +16,10 @@ from chatcodec import ChatCompletionResponse, Envelope
 from .oddities import odd_records
 from .support import Framing, cut, drained, outcome
 
-pytestmark = pytest.mark.usefixtures("eager_switches")
 THREADS = 4
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def eager_switches() -> Iterator[None]:
     """Let threads take turns as often as they can."""
     before = sys.getswitchinterval()
