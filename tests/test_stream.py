@@ -291,15 +291,17 @@ def test_a_record_error_that_on_error_raises_carries_the_records_of_the_call(fra
 @alarms
 def test_no_record_is_lost_or_repeated_when_a_signal_handler_raises(framing: Framing, kind: Any) -> None:
     """The exception surfaces when a call of C code returns, and all its records are decoded."""
-    for chunk in (framing.good * 300_000, *[(framing.good * 20 + framing.keep_alive) * 5_000] * 3):
-        decoder = framing.stream.StreamDecoder()
-        with pytest.raises(kind), alarm(kind):
-            decoder.feed(chunk)
-        assert len(decoder.feed(b"")) == chunk.count(framing.good)
-        with pytest.raises(RecordError) as caught:
-            decoder.feed(framing.bad)
-        assert caught.value.offset == len(chunk)
-        assert framing.keep_alive in chunk or caught.value.index == 300_001
+    long = framing.encoded(ChatCompletionResponse(choices=[{"a": [1] * 70_000}]))
+    for parts, times in (([framing.good], 300_000), ([framing.good] * 20 + [framing.keep_alive], 5_000), ([long], 80)):
+        chunk = b"".join(parts) * times
+        for _ in range(3):
+            decoder = framing.stream.StreamDecoder()
+            with pytest.raises(kind), alarm(kind):
+                decoder.feed(chunk)
+            assert len(decoder.feed(b"")) == times * (len(parts) - parts.count(framing.keep_alive))
+            with pytest.raises(RecordError) as caught:
+                decoder.feed(framing.bad)
+            assert (caught.value.index, caught.value.offset) == (times * len(parts) + 1, len(chunk))
 
 
 # The end of a stream

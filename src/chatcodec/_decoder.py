@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Union
 
 from msgspec import Raw
 
-from ._errors import DATA_BYTES, RecordError, StreamError, contiguous, detached, rejection, report
+from ._errors import DATA_BYTES, READ_FAILURES, RecordError, StreamError, contiguous, detached, rejection, report
 from ._record import ChatCompletionResponse
 
 if TYPE_CHECKING:
@@ -179,13 +179,15 @@ class StreamDecoder(Generic[T]):
         else:
             self._buffer = self._buffer[pos:]
 
-    def _pass(self, records: list[Any], count: int, pos: int, stop: int, interrupt: Failure = None) -> bool:
+    def _pass(
+        self, records: list[Any], count: int, pos: int, stop: int = sys.maxsize, interrupt: Failure = None
+    ) -> bool:
         """Take `records` and advance to `pos`, past `count` records and keep-alives.
 
         Return whether the buffer reaches `stop`, the end of the run. Raises `interrupt`, which `_decode_all` has
         returned, if there is one.
         """
-        # A signal handler can raise at any call. There is none between these, so no record is taken twice.
+        # A signal handler can raise at any call. There is none between these, so no record is lost or taken twice.
         self._records += records
         self._index += count
         self._pos = pos
@@ -203,7 +205,7 @@ class StreamDecoder(Generic[T]):
         """
         most = _RUN_BYTES_AFTER_STOP if pos > self._pos else max(self._run_bytes // 4, _FEWEST_RUN_BYTES)
         self._run_bytes = min(most, self._most_run_bytes)
-        self._pass(records, count, pos, sys.maxsize, None if tried else failure)
+        self._pass(records, count, pos, interrupt=None if tried else failure)
         return StopIteration() if tried and failure is None else failure  # `extend` took it for the end of the messages
 
     def _decode_all(self, messages: list[Any]) -> tuple[list[Any], Failure]:
@@ -220,25 +222,26 @@ class StreamDecoder(Generic[T]):
             return records, detached(error)
         return records, None
 
-    def _take_message(self, start: int, message: bytes, failure: Failure, *, cut: bool, data: bytes = b"") -> None:
-        """Decode the message of the record at `start`, or report, with `data`, why that fails.
+    def _take_message(self, message: bytes, end: int, failure: Failure, *, cut: bool, data: bytes = b"") -> None:
+        """Decode the message of the record at `_pos`, which ends at `end`, or report, with `data`, why that fails.
 
         `failure` is what decoding it has already raised, if anything. If the record is `cut`, the stream has failed.
         """
+        start = self._pos
         try:
-            if failure is None:
-                if cut and self._decode is bytes:
-                    # Its syntax shows whether it is whole. Half a surrogate pair is good syntax; msgspec rejects it.
-                    self._format.decode(_HALF_PAIR.sub(rb"\\u0020", message), type=Raw)
-                self._records.append(self._decode(message))
-                return
-        except BaseException as error:
+            if failure is None and cut and self._decode is bytes:
+                # Its syntax shows whether it is whole. Half a surrogate pair is good syntax; msgspec rejects it.
+                self._format.decode(_HALF_PAIR.sub(rb"\\u0020", message), type=Raw)
+        except READ_FAILURES as error:
             failure = detached(error)
-        kind, cause = rejection(failure, message)
-        self._report("incomplete" if cut else kind, start, str(cause), data or message, cause)
+        records, failure = self._decode_all([message]) if failure is None else ([], failure)
+        self._pass(records, 1, end, interrupt=failure if records else None)
+        if not records:
+            kind, cause = rejection(failure or StopIteration(), message)
+            self._report("incomplete" if cut else kind, start, str(cause), data or message, cause)
 
     def _report(self, kind: Kind, start: int, reason: str, data: bytes, cause: Exception | None = None) -> None:
-        """Report what is wrong with the record at `start`. `_pos` must already be past it."""
+        """Report what is wrong with the record that started at `start`, and that `_pass` has passed."""
         error_type = StreamError if kind in _STREAM_ERRORS else RecordError
         shown = data[: min(DATA_BYTES, self._limit)]
         on_error = None if error_type is StreamError else self._on_error
@@ -247,20 +250,20 @@ class StreamDecoder(Generic[T]):
     def _report_long(self, reason: str, data: bytes) -> None:
         """Report the record at `_pos` as too long, and skip what has arrived of it."""
         start = self._pos
+        self._skipped = self._index + 1, self._offset + start, data[: min(DATA_BYTES, self._limit)]
         self._index += 1
-        self._skipped = self._index, self._offset + start, data[: min(DATA_BYTES, self._limit)]
         self._skip()
         self._report("too_long", start, reason, data)
 
     def _end(self) -> None:
         """Handle an incomplete last record, then a missing end. Called again after an error, until it raises none."""
-        start, self._pos = self._pos, len(self._buffer)
         if self._skipped is not None:
             self._index, offset, data = self._skipped
+            self._pos = len(self._buffer)
             self._skipped = None
             self._report("incomplete", offset - self._offset, "stream ended inside a record that is too long", data)
-        elif start < self._pos:
-            self._end_record(start)
+        elif self.buffered:
+            self._end_record()
         if reason := self._cut or self._missing:
             self._cut = self._missing = ""
             self._index += 1
@@ -274,8 +277,8 @@ class StreamDecoder(Generic[T]):
         # Skip to the end of a record that is too long; return False if the end has not arrived.
         def _skip(self) -> bool: ...
 
-        # Decode or report the record at `start`, which the stream ended in.
-        def _end_record(self, start: int) -> None: ...
+        # Decode or report the record at `_pos`, which the stream ended in.
+        def _end_record(self) -> None: ...
 
 
 def next_index(decoder: StreamDecoder[Any]) -> int:

@@ -22,8 +22,8 @@ class TextDecoder(StreamDecoder[T]):
         if self._offset == self._pos == 0 and self._buffer.startswith(_BYTE_ORDER_MARK):
             self._pos = len(_BYTE_ORDER_MARK)
 
-    def _end_record(self, start: int) -> None:
-        self._take(start, bytes(self._buffer[start:]), cut=True)
+    def _end_record(self) -> None:
+        self._take(bytes(self._buffer[self._pos :]), len(self._buffer), cut=True)
 
     def _is_long(self, end: int) -> bool:
         """Whether the record, which runs from `_pos` to `end` or beyond, is too long; if so, report it."""
@@ -37,10 +37,9 @@ class TextDecoder(StreamDecoder[T]):
         return True
 
     if TYPE_CHECKING:
-        # Decode, report or skip the record at `start`. `failure` is what decoding it has already raised, if anything.
-        def _take(
-            self, start: int, text: bytes, failure: BaseException | None = None, *, cut: bool = False
-        ) -> None: ...
+        # Decode, report or skip the record at `_pos`, which ends at `end`. `failure` is what decoding it has already
+        # raised, if anything.
+        def _take(self, text: bytes, end: int, failure: BaseException | None = None, *, cut: bool = False) -> None: ...
 
 
 def on_one_line(messages: list[bytes]) -> list[bytes]:

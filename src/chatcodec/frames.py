@@ -133,10 +133,10 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
         if end > len(buffer):
             self._wanted = 4 + length
             return False
-        self._pos = end
-        self._index += 1
         if length:
-            self._take_message(start, bytes(memoryview(buffer)[begin:end]), failure, cut=False)
+            self._take_message(bytes(memoryview(buffer)[begin:end]), end, failure, cut=False)
+        else:
+            self._pass([], 1, end)
         return True
 
     def _skip(self) -> bool:
@@ -147,8 +147,9 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
             self._skipped = None
         return not self._left
 
-    def _end_record(self, start: int) -> None:
-        self._index += 1
+    def _end_record(self) -> None:
+        start = self._pos
+        self._pass([], 1, len(self._buffer))
         data = bytes(self._buffer[start + 4 :])
         if len(self._buffer) < start + _HEADER.size:
             reason = "stream ended inside the 4-byte length"

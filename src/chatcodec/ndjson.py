@@ -103,17 +103,16 @@ class StreamDecoder(TextDecoder[T]):
             return True
         if not end:
             return False
-        self._pos = end
-        self._take(start, bytes(buffer[start:end]), failure)
+        self._take(bytes(buffer[start:end]), end, failure)
         return True
 
-    def _take(self, start: int, text: bytes, failure: BaseException | None = None, *, cut: bool = False) -> None:
-        self._index += 1
+    def _take(self, text: bytes, end: int, failure: BaseException | None = None, *, cut: bool = False) -> None:
         message = text.removesuffix(b"\n").removesuffix(b"\r")
-        if not message.strip(BLANK):
-            return
-        # Decoded with its "\n", as on the fast path: the reason for an error depends on it.
-        self._take_message(start, message if self._decode is bytes else text, failure, cut=cut, data=message)
+        if message.strip(BLANK):
+            # Decoded with its "\n", as on the fast path: the reason for an error depends on it.
+            self._take_message(message if self._decode is bytes else text, end, failure, cut=cut, data=message)
+        else:
+            self._pass([], 1, end)
 
     def _skip(self) -> bool:
         end = self._buffer.find(b"\n", self._pos) + 1

@@ -104,11 +104,6 @@ class StreamDecoder(TextDecoder[T]):
         self._missing = "stream ended without an event"
         self._after_cr = False  # whether a "\n" at `_pos` belongs to the "\r" before it
 
-    def _move(self, end: int) -> None:
-        """Go to `end`, where an event ends."""
-        self._pos = end
-        self._after_cr = self._buffer[end - 1] in b"\r"
-
     def _step(self) -> bool:
         if self._after_cr and self._pos < len(self._buffer):
             self._after_cr = False
@@ -142,8 +137,8 @@ class StreamDecoder(TextDecoder[T]):
         """Decode, report or skip the event at `_pos`, or a blank line there; return False if it is incomplete."""
         buffer, start = self._buffer, self._pos
         if buffer[start : start + 1] in LINE_ENDS:
-            self._move(start + 1)  # the next step drops the second half of "\r\n"
-            self._index += 1
+            self._after_cr = buffer[start] in b"\r"  # the next step drops the second half of "\r\n"
+            self._pass([], 1, start + 1)
             return True
         found = EVENT_END.search(buffer, max(start, self._searched - 1))
         lines_end = found.start() + 1 if found else len(buffer)
@@ -151,32 +146,35 @@ class StreamDecoder(TextDecoder[T]):
             return True
         if not found:
             return False
-        self._move(found.end())
-        self._take(start, bytes(buffer[start:lines_end]), failure)
+        self._after_cr = buffer[found.end() - 1] in b"\r"
+        self._take(bytes(buffer[start:lines_end]), found.end(), failure)
         return True
 
-    def _take(self, start: int, text: bytes, failure: BaseException | None = None, *, cut: bool = False) -> None:
-        """Decode the event at `start`, or report what is wrong. `failure` is what its data has raised, if any."""
-        self._index += 1
+    def _take(self, text: bytes, end: int, failure: BaseException | None = None, *, cut: bool = False) -> None:
+        start = self._pos
         kind, data, foreign = parse(text)
         message = b"\n".join(data)
+        visible = message.strip(BLANK)
+        if kind != b"error" and visible not in (b"", DONE):
+            self._missing = self._after_record
+            self._take_message(message, end, failure, cut=cut)
+            return
+        self._pass([], 1, end)
         if kind == b"error":
             self._missing = ""
             self._report("upstream", start, "an error event from upstream", message)
         elif not data and foreign:
             self._missing = self._after_record
             self._report("incomplete" if cut else "malformed", start, "no line of an event stream", text)
-        elif message.strip(BLANK) == DONE:
+        elif visible:
             self._missing = ""
-        elif message.strip(BLANK):
-            self._missing = self._after_record
-            self._take_message(start, message, failure, cut=cut)
 
     def _skip(self) -> bool:
         self._missing = self._after_record  # too long or not, it was a record
         if found := EVENT_END.search(self._buffer, self._pos):
+            self._pos = found.end()
+            self._after_cr = self._buffer[self._pos - 1] in b"\r"
             self._skipped = None
-            self._move(found.end())
             return True
         # A line end at the end of the buffer may be the first half of the event's end.
         self._pos = max(self._pos, len(self._buffer) - self._buffer.endswith(LINE_ENDS))
