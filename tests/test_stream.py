@@ -410,7 +410,8 @@ def test_a_kept_view_keeps_its_own_record_alive_and_not_its_chunk(framing: Frami
         whole = framing.frame(message) * (max(2 * size, 20_000) // len(message) + 1)
         count = len(keep_some())
         assert count > 0
-        assert traced(keep_some)[0] < count * (1.2 * len(message) + 500) + 4000
+        # The least of three: other threads of the tests may allocate meanwhile.
+        assert min(traced(keep_some)[0] for _ in range(3)) < count * (1.2 * len(message) + 500) + 4000
 
 
 def test_the_unfinished_record_alone_is_buffered(framing: Framing, type: Any) -> None:
@@ -426,6 +427,17 @@ def test_the_unfinished_record_alone_is_buffered(framing: Framing, type: Any) ->
 
     feed()
     assert traced(feed)[0] < 3 * len(whole) + 5400
+
+
+def test_a_buffer_that_is_never_drained_keeps_no_decoded_bytes(framing: Framing) -> None:
+    def feed() -> Any:
+        decoder = framing.stream.StreamDecoder(bytes, max_record_bytes=5000)
+        for _ in range(50):
+            with pytest.raises(RecordError):
+                decoder.feed(framing.encoded(LONG) * 10 + framing.frame(b"x" * 6000))
+        return decoder
+
+    assert traced(feed)[0] < 100_000
 
 
 def test_an_unfinished_record_in_tiny_pieces_takes_no_more_memory_than_its_bytes(framing: Framing) -> None:
