@@ -46,7 +46,7 @@ class Reader:
     def __init__(self, chunks: list[Any]) -> None:
         self.chunks = iter([*chunks, b"", b""])
 
-    def read(self, _: int) -> Any:
+    def read(self, size: int) -> Any:
         chunk = next(self.chunks)
         if isinstance(chunk, BaseException):
             raise chunk

@@ -83,7 +83,7 @@ class StreamDecoder(Generic[T]):
 
     def _reset(self) -> None:
         self._buffer: bytes | bytearray = b""
-        self._pos = 0
+        self._pos: int = 0
         self._searched = 0
         self._offset = 0
         self._index = 0
