@@ -55,7 +55,7 @@ def test_stats_shows_no_histogram_of_no_records(tmp_path: Path) -> None:
     assert ["│", "p50", "│", "-", "│", "-", "│"] in [line.split() for line in out.splitlines()]
 
 
-def test_check_names_the_place_and_the_reason_and_ends_with_1(tmp_path: Path) -> None:
+def test_check_names_the_place_and_the_reason_and_exits_with_1(tmp_path: Path) -> None:
     path = written(tmp_path / "mixed.ndjson", GOOD, BAD, b"", GOOD, GOOD + GOOD, GOOD)
     status, out, err = call("check", path)
     assert (status, err) == (1, "")
@@ -117,7 +117,7 @@ def untimed(path: Path) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", NAMES + ROTATED + CAPITALS)
-def test_convert_goes_by_the_names_and_loses_nothing(tmp_path: Path, name: str) -> None:
+def test_convert_infers_formats_from_names_and_loses_nothing(tmp_path: Path, name: str) -> None:
     there, back = tmp_path / name, tmp_path / "back.ndjson"
     for arguments in ("convert", RESPONSES, there), ("check", there), ("convert", there, back):
         assert call(*arguments) == (0, "", "")
@@ -182,7 +182,7 @@ def test_a_value_that_the_other_format_cannot_hold_makes_a_bad_record(
     assert counted(tmp_path / target) == (2, 0, 0)
 
 
-def test_given_formats_override_names(tmp_path: Path) -> None:
+def test_the_options_from_and_to_override_file_names(tmp_path: Path) -> None:
     path = written(tmp_path / "log.txt.gz", gzip.compress(BAD + b"\n"), end=b"")
     assert call("check", "--from=ndjson", path).out == f"{path}:1: {REASON}\n"
     assert call("convert", "--to=msgpack", DELTAS, tmp_path / "a.ndjson").status == 0
@@ -253,12 +253,12 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("arguments", "text"), HELP)
-def test_help_says_what_there_is(arguments: str, text: str) -> None:
+def test_help_lists_the_commands_and_their_options(arguments: str, text: str) -> None:
     status, out, err = call(*arguments.split())
     assert (status, err) == (0, "")
     assert text in " ".join(out.split())
 
 
 @pytest.mark.parametrize(("arguments", "line"), WRONG)
-def test_errors_are_one_line_and_end_with_2(arguments: str, line: str) -> None:
+def test_errors_are_one_line_and_exit_with_2(arguments: str, line: str) -> None:
     assert call(*arguments.split()) == (2, "", f"chatcodec: {line}\n")

@@ -74,9 +74,7 @@ def test_a_truncated_log_is_an_error(tmp_path: Path, name: str, before: bytes, a
     [(gzip.compress(LINES), 0, 0), (gzip.compress(OTHERS + LINES), 30, 0), (MEMBER * 2, len(MEMBER), 1)],
     ids=["empty", "inside a member", "between members"],
 )
-def test_a_compressed_log_truncated_while_it_is_read_is_a_cut_one(
-    tmp_path: Path, data: bytes, kept: int, records: int
-) -> None:
+def test_a_truncated_compressed_log_is_reported_as_cut(tmp_path: Path, data: bytes, kept: int, records: int) -> None:
     log = written(tmp_path / "a.ndjson.gz", data, end=b"")
     report = json.loads(stats_while(log, lambda: os.truncate(log, kept))[1])
     assert (report["records"], report["bad"]) == (records, 1)
@@ -239,7 +237,7 @@ def test_a_destination_is_replaced_where_a_link_leads(tmp_path: Path) -> None:
     assert (tmp_path / "link.ndjson").is_symlink()
 
 
-def test_a_link_that_leads_nowhere_else_is_not_replaced(tmp_path: Path) -> None:
+def test_a_link_to_itself_is_not_replaced(tmp_path: Path) -> None:
     link = tmp_path / "link.ndjson"
     link.symlink_to(link)
     assert call("convert", RESPONSES, link) == (2, "", f"chatcodec: {link}: Too many levels of symbolic links\n")
@@ -270,7 +268,7 @@ def test_a_signal_leaves_the_folder_as_it_was(tmp_path: Path, old: list[bytes], 
     assert [path.read_bytes() for path in before] == [GOOD + b"\n"] * len(before)
 
 
-def test_under_nohup_it_outlives_the_terminal_and_can_be_stopped(tmp_path: Path) -> None:
+def test_under_nohup_the_command_outlives_the_terminal_and_can_be_stopped(tmp_path: Path) -> None:
     target = tmp_path / "a.ndjson"
     for number, status in (signal.SIGHUP, 1), (signal.SIGTERM, 143):
         with converting(target, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as process:

@@ -44,7 +44,7 @@ def test_a_redirected_file_is_read_from_where_it_is_and_left_at_its_end(tmp_path
         assert file.read() == b""
 
 
-def test_standard_output_may_be_named_and_is_appended_to_where_the_shell_says_so(tmp_path: Path) -> None:
+def test_a_named_standard_output_is_appended_to_if_the_shell_does_so(tmp_path: Path) -> None:
     path, log = written(tmp_path / "a.ndjson", GOOD), written(tmp_path / "log.ndjson", GOOD)
     assert execute("convert", path, "/dev/stdout", "--to=ndjson", redirected=f">>{log}").status == 0
     assert log.read_bytes() == (GOOD + b"\n") * 2
@@ -60,7 +60,7 @@ def test_a_record_beyond_the_memory_is_an_error_of_one_line(tmp_path: Path) -> N
     assert "--max-record-bytes" in err
 
 
-def test_files_without_a_size_are_read_to_their_end() -> None:
+def test_files_that_report_no_size_are_read_to_their_end() -> None:
     # What is there is no record, and there is one line of it.
     assert execute("check", "--from=ndjson", "/proc/self/cmdline").status == 1
 
@@ -153,7 +153,7 @@ def test_names_that_the_locale_cannot_write_are_escaped(tmp_path: Path, name: by
     assert f"/{shown}.ndjson.bz2: " in err
 
 
-def test_any_number_of_jobs_gives_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_any_number_of_jobs_gives_the_same_results(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Files of good and bad records, long and short lines, blank ones, and marks where none belongs."""
     monkeypatch.setattr(_jobs, "SEGMENT_BYTES", 10_007)
     monkeypatch.setattr(_jobs, "_SEGMENTS_A_JOB", 1)
@@ -174,7 +174,7 @@ def test_any_number_of_jobs_gives_the_same(monkeypatch: pytest.MonkeyPatch, tmp_
     assert targets[0].read_bytes() == targets[1].read_bytes()
 
 
-def test_estimates_too_are_the_same_with_any_number_of_jobs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_any_number_of_jobs_gives_the_same_estimates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = varied(tmp_path / "varied.ndjson")
     shown, printed = call("stats", "--jobs=1", path), call("stats", "--json", "--jobs=1", path)
     report = json.loads(printed.out)
@@ -196,7 +196,7 @@ def long_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("command", ["check", "convert"])
-def test_a_log_rotated_meanwhile_is_read_to_its_end(long_log: Path, tmp_path: Path, command: str, jobs: int) -> None:
+def test_a_log_that_is_rotated_is_read_to_its_end(long_log: Path, tmp_path: Path, command: str, jobs: int) -> None:
     log, target = tmp_path / "a.ndjson", tmp_path / "a.msgpack"
     log.hardlink_to(long_log)
     with spawn(command, f"--jobs={jobs}", log, *[target] * (command == "convert"), stderr=STDOUT) as process:
@@ -265,7 +265,7 @@ def test_no_process_outlives_one_that_was_killed(long_log: Path) -> None:
         assert finished(process).status == -signal.SIGKILL  # standard error ends when the last process has
 
 
-def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+def test_a_second_signal_ends_the_command_at_once(tmp_path: Path) -> None:
     target = tmp_path / "target.ndjson"
     os.mkfifo(target)
     with spawn("convert", DELTAS, target) as process, target.open("rb") as reader:
@@ -329,7 +329,7 @@ def test_the_bar_counts_bytes_and_records_once(terminal: tuple[int, int], long_l
     assert "5,141 records, " in shown
 
 
-def test_of_a_pipe_the_size_is_not_known(terminal: tuple[int, int]) -> None:
+def test_the_size_of_a_pipe_is_unknown(terminal: tuple[int, int]) -> None:
     process = spawn("check", "--from=ndjson", "-", stdin=PIPE, stdout=DEVNULL, stderr=terminal[1], env=TERMINAL)
     process.stdin.write(b"{}\n{}")
     process.stdin.close()
@@ -366,7 +366,7 @@ if sys.version_info < (3, 14):  # from then on, it is part of the standard libra
 
 
 @pytest.mark.parametrize(("package", "arguments"), EXTRA)
-def test_without_the_extra_it_says_how_to_install_it(tmp_path: Path, package: str, arguments: str) -> None:
+def test_without_the_extra_the_command_says_how_to_install_it(tmp_path: Path, package: str, arguments: str) -> None:
     before = {written(tmp_path / "a.ndjson", GOOD), written(tmp_path / "a.ndjson.zst", GOOD)}
     line = f"chatcodec: the command needs {package}: pip install 'chatcodec[cli]'\n"
     for redirected, printed in ("", line), ("2>&-", ""):
@@ -375,14 +375,14 @@ def test_without_the_extra_it_says_how_to_install_it(tmp_path: Path, package: st
     assert set(tmp_path.iterdir()) == before
 
 
-def test_it_does_not_hide_that_it_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_installation_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "chatcodec.cli._commands")
     monkeypatch.setitem(sys.modules, "chatcodec.cli._files", None)
     with pytest.raises(ModuleNotFoundError):
         main()
 
 
-def test_an_interrupt_while_it_starts_is_a_status(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_during_the_start_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
     class Interrupted(ModuleType):
         def __getattr__(self, name: str) -> None:
             raise KeyboardInterrupt

@@ -45,7 +45,7 @@ def test_a_message_that_is_cut_or_followed_by_another_is_rejected(codec: Any, ca
 
 
 @given(record=records)
-def test_what_is_encoded_decodes_to_the_same(codec: Any, record: ChatCompletionResponse) -> None:
+def test_a_record_survives_encoding_and_decoding(codec: Any, record: ChatCompletionResponse) -> None:
     decoded = codec.decode(codec.encode(record))
     assert same(decoded.choices, record.choices)
     assert decoded == record

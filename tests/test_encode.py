@@ -35,13 +35,13 @@ def named(value: Any) -> str:
 
 
 @alarms
-def test_what_the_handler_of_a_signal_raises_comes_out(framing: Framing, kind: type[BaseException]) -> None:
+def test_an_exception_from_a_signal_handler_passes_through(framing: Framing, kind: type[BaseException]) -> None:
     many = COSTS * 60_000
     with pytest.raises(kind), alarm(kind):
         framing.stream.encode(many)
 
 
-def test_nothing_encodes_to_nothing(framing: Framing) -> None:
+def test_no_records_encode_to_no_bytes(framing: Framing) -> None:
     assert framing.stream.encode([]) == framing.stream.encode(iter(())) == b""
 
 
@@ -63,7 +63,7 @@ def test_a_list_is_left_as_it_was(framing: Framing) -> None:
 
 
 @given(many=st.lists(records, min_size=1, max_size=5))
-def test_a_record_is_written_the_same_whatever_stands_beside_it(framing: Framing, many: Any) -> None:
+def test_a_record_is_written_the_same_whatever_is_next_to_it(framing: Framing, many: Any) -> None:
     whole = framing.framed(*map(framing.codec.encode, many))
     assert framing.stream.encode(many) == whole
     assert framing.stream.encode([Priced(), *many]) == framing.stream.encode([Priced()]) + whole
@@ -91,7 +91,7 @@ SINGLE = [b"{}", b"", bytearray(b"{}"), memoryview(b"{}"), msgspec.Raw(b"{}"), C
     ids=named,
 )
 @pytest.mark.parametrize("name", ["encode", "iter_encode"])
-def test_what_is_no_collection_of_records_is_rejected(framing: Framing, bad: Any, hint: str, name: str) -> None:
+def test_an_argument_that_is_no_collection_is_rejected(framing: Framing, bad: Any, hint: str, name: str) -> None:
     with pytest.raises(TypeError, match=rf"^expected an iterable of .*, got {type(bad).__name__}{hint}$"):
         getattr(framing.stream, name)(bad)
 
@@ -113,7 +113,7 @@ def test_an_item_that_is_no_record_or_message_is_rejected(framing: Framing, bad:
     ],
     ids=["lone surrogate", "no offset", "deleted field", "object", "envelope"],
 )
-def test_an_error_of_the_codec_gets_the_records_number(framing: Framing, bad: Any, error: Any) -> None:
+def test_an_error_of_the_codec_starts_with_the_records_number(framing: Framing, bad: Any, error: Any) -> None:
     with pytest.raises(error) as alone:
         framing.codec.encode(bad)
     with pytest.raises(error) as caught:
@@ -122,7 +122,7 @@ def test_an_error_of_the_codec_gets_the_records_number(framing: Framing, bad: An
     assert "".join(traceback.format_exception(caught.value)).count("Error: ") == 1
 
 
-def test_what_the_iterable_raises_passes_through(framing: Framing) -> None:
+def test_an_exception_from_the_iterable_passes_through(framing: Framing) -> None:
     def failing() -> Iterator[Any]:
         yield COSTS[0]
         raise TypeError("mine")  # noqa: EM101
@@ -169,7 +169,7 @@ def test_a_line_is_json_without_white_space_where_the_message_had_line_breaks() 
 @pytest.mark.parametrize(
     "message", [b"{}\n{}", b'"a\nb"', b"[1,\n]", b"{\n", b"secret\n1", b"[" * 1_000_000 + b"\n"], ids=named
 )
-def test_what_is_no_json_cannot_be_put_on_one_line(message: bytes) -> None:
+def test_a_message_that_is_not_json_cannot_be_put_on_one_line(message: bytes) -> None:
     with pytest.raises(EncodeError, match=r"^record 2: line breaks in what is not JSON: ") as caught:
         ndjson.encode([b"{}", message])
     assert isinstance(caught.value.__cause__, DecodeError)
@@ -217,7 +217,7 @@ def test_a_message_longer_than_a_frame_can_be_is_an_encode_error() -> None:
         frames.encode([COSTS[0], bytes(2**32)])  # zeroed pages that nobody touches
 
 
-def test_the_longest_that_a_length_can_say_is_written() -> None:
+def test_the_longest_possible_frame_is_written() -> None:
     class Longest(bytes):
         """As long as it says, without the memory that this takes."""
 
@@ -310,7 +310,7 @@ def test_each_chunk_comes_before_the_next_item_is_requested_and_its_list_can_be_
 @pytest.mark.parametrize(
     "bad", [COSTS, b"{}", "{}", {}, COSTS[0], None, iter(COSTS)], ids=lambda bad: type(bad).__name__
 )
-def test_what_is_not_async_is_rejected_at_once(framing: Framing, bad: Any) -> None:
+def test_items_that_are_not_async_are_rejected_at_once(framing: Framing, bad: Any) -> None:
     message = rf"^expected an async iterable of .*, got {type(bad).__name__}: iter_encode takes others$"
     with pytest.raises(TypeError, match=message):
         framing.stream.aiter_encode(bad)
@@ -354,7 +354,7 @@ def test_an_item_that_cannot_be_written_closes_the_source_too(framing: Framing) 
     asyncio.run(main())
 
 
-def test_a_source_that_is_no_generator_can_be_read_on_after_an_error(framing: Framing) -> None:
+def test_a_source_that_is_no_generator_can_be_read_further_after_an_error(framing: Framing) -> None:
     class Records:
         def __init__(self) -> None:
             self.items = each([Envelope(), COSTS[0]])

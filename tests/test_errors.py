@@ -47,7 +47,7 @@ def test_an_error_that_replaces_another_gives_the_reason_and_does_not_show_it(ca
 @pytest.mark.parametrize(
     "error", [KeyError("mine"), RuntimeError("unhashable, I say"), MemoryError(), OverflowError(), RecursionError()]
 )
-def test_what_the_users_own_code_raises_comes_out_as_it_was_with_its_cause(error: Exception) -> None:
+def test_an_exception_from_the_users_code_passes_through_with_its_cause(error: Exception) -> None:
     cause = OSError("why")
 
     def fail(*_: Any) -> Any:
@@ -65,7 +65,7 @@ def test_what_the_users_own_code_raises_comes_out_as_it_was_with_its_cause(error
 
 
 @pytest.mark.parametrize("kind", [ValueError, TypeError, ValidationError, DecodeError, EncodeError])
-def test_what_a_check_of_the_type_rejects_is_invalid_without_its_words(framing: Framing, kind: type[Exception]) -> None:
+def test_a_record_that_its_type_rejects_is_invalid_without_its_words(framing: Framing, kind: type[Exception]) -> None:
     """Its own errors would quote the data, or be about data of another kind."""
 
     class Checking(ChatCompletionResponse):
@@ -81,12 +81,12 @@ def test_what_a_check_of_the_type_rejects_is_invalid_without_its_words(framing: 
 
 
 @pytest.mark.parametrize("text", ['{"co', '{"sessionId":"\\ud83d'])
-def test_text_that_is_cut_is_called_cut_as_its_bytes_are(text: Any) -> None:
+def test_text_that_is_cut_is_reported_as_its_bytes_are(text: Any) -> None:
     with pytest.raises(DecodeError, match="truncated"):
         json.decode(text)  # msgspec reads `str` too
 
 
-def test_msgspecs_own_words_come_out_where_they_quote_nothing(codec: Any) -> None:
+def test_msgspecs_messages_are_kept_where_they_quote_nothing(codec: Any) -> None:
     for message in (b"", b"\x81", b'{"cost":}', b"\x81\xa1a\xc1"):
         with pytest.raises(DecodeError) as expected:
             bare(codec).decode(message, type=ChatCompletionResponse)

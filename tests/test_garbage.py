@@ -113,7 +113,7 @@ def failure_of(call: Callable[[], object]) -> weakref.ref[Exception] | None:
 
 
 @pytest.mark.parametrize("call", FAILURES.values(), ids=FAILURES)
-def test_an_error_and_what_it_was_raised_for_go_without_the_collector(call: Callable[[], object]) -> None:
+def test_an_error_and_its_input_are_freed_without_the_collector(call: Callable[[], object]) -> None:
     """Kept in a cycle, 500 bad bodies of 1 MB took 50 to 120 MB."""
     gc.disable()
     try:

@@ -222,7 +222,9 @@ async def test_a_whole_response_is_stamped_and_billed_and_no_path_leads_to_anoth
 
 @pytest.mark.parametrize("cut", [True, False], ids=["cut", "ended early"])
 @kinds
-async def test_http_and_where_a_stream_stops_say_if_it_is_complete(gateway: Gateway, kind: str, cut: bool) -> None:
+async def test_a_stopped_stream_is_complete_only_if_http_and_its_framing_say_so(
+    gateway: Gateway, kind: str, cut: bool
+) -> None:
     body = BODIES[kind]
     for size in range(1, len(body) + cut):
         messages, complete = outcome(kind, body[:size])
@@ -231,7 +233,7 @@ async def test_http_and_where_a_stream_stops_say_if_it_is_complete(gateway: Gate
 
 
 @kinds
-async def test_a_stream_that_is_spoiled_at_any_byte_loses_the_bad_message_alone(
+async def test_a_stream_corrupted_at_any_byte_loses_only_the_bad_message(
     gateway: Gateway, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     body = BODIES[kind]
@@ -246,7 +248,7 @@ async def test_a_stream_that_is_spoiled_at_any_byte_loses_the_bad_message_alone(
 
 
 @kinds
-async def test_what_came_before_a_delay_at_any_byte_is_passed_on_at_once(gateway: Gateway, kind: str) -> None:
+async def test_messages_before_a_delay_at_any_byte_are_passed_on_at_once(gateway: Gateway, kind: str) -> None:
     body = BODIES[kind]
     for size in range(1, len(body)):
         due = [message for message in MESSAGES if FRAMINGS[kind].frame(message) in body[:size]]
@@ -356,7 +358,7 @@ async def test_a_cookie_of_the_service_reaches_no_other_caller(gateway: Gateway)
     assert not any(b"cookie" in request.lower() for request in gateway.requests)
 
 
-async def test_a_response_that_is_cut_or_a_body_that_is_spoiled_at_any_byte_is_a_bad_gateway(gateway: Gateway) -> None:
+async def test_a_response_cut_or_corrupted_at_any_byte_is_a_bad_gateway(gateway: Gateway) -> None:
     good, places = whole(WHOLE), range(len(WHOLE))
     cut = [good[:size] for size in range(len(good))]
     ended_early = [whole(WHOLE[:at]) for at in places]

@@ -48,7 +48,7 @@ def test_a_hostile_message_in_a_stream_harms_no_other(message: Message) -> None:
 
 
 @pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in range(1, 5))])
-def test_what_the_fuzzer_kept_passes_every_check(codec: Any, part: int) -> None:
+def test_inputs_that_the_fuzzer_kept_pass_every_check(codec: Any, part: int) -> None:
     for data in found_inputs()[part::5]:
         check_message(codec, data)
         for framing in FRAMINGS_OF[codec]:
@@ -73,7 +73,7 @@ def damaged(random: Random, message: bytes) -> bytes:
     return bytes(data) if random.randrange(10) else bytes(data[: random.randrange(len(data) + 1)])
 
 
-def test_damaged_records_raise_ours_or_nothing(codec: Any) -> None:
+def test_damaged_records_raise_only_documented_errors(codec: Any) -> None:
     random = Random(3)
     lines = [line for path in sorted(SAMPLE.glob("*.ndjson")) for line in path.read_bytes().splitlines()]
     real = [line if codec is json else TRANSCODERS[json](line) for line in random.sample(lines, 100)]

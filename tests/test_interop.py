@@ -144,7 +144,7 @@ def through_node(format: str, port: int, records: list[ChatCompletionResponse], 
 
 
 @formats
-def test_node_reads_what_is_written_here_and_back(format: str, ports: dict[str, int]) -> None:
+def test_node_reads_records_written_here_and_sends_them_back(format: str, ports: dict[str, int]) -> None:
     _, codec, count = FORMATS[format]
     random = Random(format)
     records = odd_records(random, count)
@@ -154,7 +154,7 @@ def test_node_reads_what_is_written_here_and_back(format: str, ports: dict[str, 
 
 
 @formats
-def test_what_node_writes_is_read_here_and_back(format: str, peer: list[str]) -> None:
+def test_records_that_node_writes_are_read_here_and_sent_back(format: str, peer: list[str]) -> None:
     module, codec, count = FORMATS[format]
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -108,7 +108,7 @@ def test_iterating_over_any_source_gives_what_feeding_gives(framing: Framing, da
 
 @kinds
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, StopIteration])
-def test_what_on_error_raises_comes_after_the_records_before_it(framing: Framing, kind: str, failure: Any) -> None:
+def test_an_exception_from_on_error_comes_after_earlier_records(framing: Framing, kind: str, failure: Any) -> None:
     """What would end the iteration as if the stream were complete is a RuntimeError, as in generators."""
 
     def fail(_: object) -> None:
@@ -124,7 +124,7 @@ def test_what_on_error_raises_comes_after_the_records_before_it(framing: Framing
 
 
 @kinds
-def test_what_a_file_raises_comes_out_and_is_no_end_and_reading_can_go_on(framing: Framing, kind: str) -> None:
+def test_an_exception_from_a_file_passes_through_and_reading_can_continue(framing: Framing, kind: str) -> None:
     """None, which a file returns that does not block and has nothing yet (`io.RawIOBase.read`), is a TypeError."""
     whole = framing.encoded(*COSTS) + framing.end
     chunks = [TimeoutError(), whole[:20], KeyboardInterrupt(), None, whole[20:], OSError()]
@@ -154,7 +154,7 @@ def test_a_generator_that_raised_never_ends_a_stream_as_if_it_were_whole(framing
 
 
 @async_kinds
-def test_a_closed_iterator_has_ended_and_what_it_had_of_a_record_is_none(framing: Framing, kind: str) -> None:
+def test_a_closed_iterator_has_ended_and_drops_an_unfinished_record(framing: Framing, kind: str) -> None:
     async def main() -> None:
         one = framing.encoded(COSTS[0])
         iterator = getattr(framing.stream, kind)(achunks([one * 2 + one[:-1], one]))
@@ -187,7 +187,7 @@ def test_a_chunk_is_not_kept_while_the_source_is_silent(framing: Framing) -> Non
 
 
 @kinds
-def test_what_a_chunk_completed_comes_before_the_next_chunk_is_asked_for(framing: Framing, kind: str) -> None:
+def test_records_come_before_the_next_chunk_is_requested(framing: Framing, kind: str) -> None:
     asked: list[ChatCompletionResponse] = []
 
     def chunks() -> Iterator[bytes]:
@@ -283,7 +283,7 @@ def test_an_asyncio_reader_is_read_without_waiting_for_more_and_by_one_task_at_a
 
 
 @kinds
-def test_what_is_no_source_is_a_type_error_that_says_what_to_pass(framing: Framing, kind: str) -> None:
+def test_an_invalid_source_is_a_type_error_that_says_what_to_pass(framing: Framing, kind: str) -> None:
     text = "an object with async read(n), or an async" if kind.startswith("a") else "a file opened with 'rb', or an"
     sources: list[Any] = [b"{}", bytearray(b"{}"), memoryview(b"{}"), "a", pathlib.Path("a"), io.StringIO("{}"), 5]
     for source in sources + [[b"{}"], io.BytesIO(b"{}")] * kind.startswith("a"):
@@ -292,7 +292,7 @@ def test_what_is_no_source_is_a_type_error_that_says_what_to_pass(framing: Frami
             getattr(framing.stream, kind)(source)
 
 
-def test_what_a_type_raises_in_the_last_event_does_not_hide_that_the_stream_was_cut() -> None:
+def test_a_type_that_fails_in_the_last_event_does_not_hide_a_cut() -> None:
     class Failing(ChatCompletionResponse):
         def __post_init__(self) -> None:
             raise RuntimeError  # passed on as it is, where ValueError and TypeError reject the record

@@ -80,7 +80,7 @@ HALVES = [
 
 
 @pytest.mark.parametrize("message", HALVES)
-def test_half_a_surrogate_pair_is_called_that(message: bytes) -> None:
+def test_half_a_surrogate_pair_is_reported_as_such(message: bytes) -> None:
     for read, kind in itertools.product(readers(json), (bytes, bytearray, memoryview, msgspec.Raw)):
         with pytest.raises(DecodeError, match=r"^a string holds half a surrogate pair$"):
             read(kind(message))
@@ -99,7 +99,7 @@ def test_half_a_surrogate_pair_is_called_that(message: bytes) -> None:
         (msgpack, raw(msgpack, sessionId='\\ud83d"}', generationId='\\ud83d"}')[:-1]),
     ],
 )
-def test_a_message_that_is_cut_is_called_cut(codec: Any, message: bytes) -> None:
+def test_a_message_that_is_cut_is_reported_as_truncated(codec: Any, message: bytes) -> None:
     for end in range(len(message) + 1):
         for read in readers(codec):
             with pytest.raises(DecodeError, match="truncated"):
@@ -272,7 +272,7 @@ def test_anything_can_be_passed_as_a_record_buffer_or_offset_to_write(codec: Any
 
 @odd
 @pytest.mark.parametrize("field", FIELDS)
-def test_what_can_be_set_can_be_read(codec: Any, value: Any, field: str) -> None:
+def test_every_value_that_can_be_set_can_be_read(codec: Any, value: Any, field: str) -> None:
     for message in (raw(codec), raw(codec, cost=1, choices=[{"a": 2}])):
         patched = attempt(lambda: codec.patch(message, **{field: value}))
         stamped = attempt(lambda: codec.stamp(message, **{field: value}))

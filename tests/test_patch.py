@@ -57,7 +57,7 @@ def messages(draw: st.DrawFn, codec: Any) -> bytes:
 
 
 @given(data=st.data(), fields=changes, extra=unknown_fields)
-def test_what_is_set_is_set_and_all_else_keeps_its_bytes_and_its_place(
+def test_patch_sets_fields_and_keeps_all_others_in_place_byte_for_byte(
     codec: Any, data: Any, fields: Any, extra: Any
 ) -> None:
     message = data.draw(messages(codec))
@@ -72,7 +72,7 @@ def test_what_is_set_is_set_and_all_else_keeps_its_bytes_and_its_place(
     assert codec.stamp(message, extra=extra, **fields)[1] == patched
 
 
-def test_a_field_keeps_its_place_also_where_its_name_is_escaped() -> None:
+def test_a_field_whose_name_is_escaped_keeps_its_place() -> None:
     assert json.patch(b'{"session\\u0049d":"a","b":1}', session_id="b") == b'{"sessionId":"b","b":1}'
 
 
@@ -220,9 +220,7 @@ Session = Enum("Session", {"FIRST": "s-1"}, type=str)
         ("choices", ({"index": 0},), [{"index": 0}]),
     ],
 )
-def test_what_fits_the_type_of_a_field_is_written_as_readers_read_it(
-    codec: Any, name: str, value: Any, plain: Any
-) -> None:
+def test_a_fitting_value_is_written_as_readers_read_it(codec: Any, name: str, value: Any, plain: Any) -> None:
     expected = raw(codec, **{NAMES[name]: plain})
     assert getattr(codec.decode(expected), name) == plain
     for written in (codec.patch(raw(codec), **{name: value}), codec.stamp(raw(codec), **{name: value})[1]):
@@ -294,7 +292,7 @@ def test_a_message_that_is_spread_over_lines_is_stamped_on_one(framing: Any, mes
     assert msgspec.json.decode(line) == {"a": [1, 2], "cost": 1.0}
 
 
-def test_no_messages_are_no_bytes_and_values_are_checked_all_the_same(framing: Framing) -> None:
+def test_stamping_no_messages_still_checks_the_values(framing: Framing) -> None:
     assert framing.stream.stamp([], cost=1.0) == framing.stream.stamp(iter(())) == ([], b"")
     with pytest.raises(TypeError, match=r"^cost: Expected"):
         framing.stream.stamp([], cost="x")
@@ -338,7 +336,7 @@ def test_the_error_of_a_message_does_not_depend_on_those_before_it(framing: Fram
         assert found.get(number, "") == expected or expected == "text is not valid UTF-8"
 
 
-def test_what_the_callers_own_code_raises_comes_out_and_is_no_bad_message(framing: Framing) -> None:
+def test_an_exception_from_the_callers_code_is_no_bad_message(framing: Framing) -> None:
     def fail(_: object) -> None:
         raise KeyError
 
@@ -352,7 +350,7 @@ def test_what_the_callers_own_code_raises_comes_out_and_is_no_bad_message(framin
 
 
 @pytest.mark.parametrize("message", [7, "{}", None, {}, ChatCompletionResponse()])
-def test_what_is_no_message_is_a_type_error(framing: Framing, message: Any) -> None:
+def test_a_message_that_is_not_a_buffer_is_a_type_error(framing: Framing, message: Any) -> None:
     for messages in ([message], [raw(framing.codec), message], [raw(framing.codec, cost=2.0), message]):
         with pytest.raises(TypeError):
             framing.stream.stamp(messages, cost=1.0, on_error=print)
@@ -373,7 +371,7 @@ def test_buffers_of_any_kind_are_messages(framing: Framing) -> None:
 
 
 @alarms
-def test_what_the_handler_of_a_signal_raises_comes_out(framing: Framing, kind: type[BaseException]) -> None:
+def test_an_exception_from_a_signal_handler_passes_through(framing: Framing, kind: type[BaseException]) -> None:
     many = [raw(framing.codec, cost=1.0)] * 100_000
     with pytest.raises(kind), alarm(kind):
         framing.stream.stamp(many, latency=1.0)

@@ -35,7 +35,7 @@ def run(command: str, folder: Path) -> str:
     return done.stdout
 
 
-def test_it_is_read_in_ten_minutes_and_every_block_of_code_is_run() -> None:
+def test_the_readme_is_short_and_every_block_of_code_is_run() -> None:
     assert len(TEXT.splitlines()) <= 250
     assert {language for language, _ in BLOCKS} == {"sh", "bash", "python"}
 

@@ -104,7 +104,7 @@ async def test_events_that_are_cut_do_not_become_a_complete_stream(reframe: Any)
         [chunk async for chunk in reframe(cut(EVENTS.removesuffix(sse.END)))]
 
 
-def test_a_shape_of_ones_own_is_read_with_its_error_and_its_usage() -> None:
+def test_another_schema_is_read_with_its_error_and_its_usage() -> None:
     body = (
         b'{"id":"c-1","object":"chat.completion","system_fingerprint":"f","choices":[{"message":{"content":"Hi"}}],'
         b'"usage":{"prompt_tokens":1000,"completion_tokens":10,"total_tokens":1010}}'
@@ -120,7 +120,7 @@ def test_a_shape_of_ones_own_is_read_with_its_error_and_its_usage() -> None:
     assert json.peek(failed, openai_shape.CompletionEnvelope).failed
 
 
-def test_a_log_that_rotates_is_read_whole_from_its_oldest_part_on(tmp_path: Path) -> None:
+def test_a_rotating_log_is_read_whole_from_its_oldest_part(tmp_path: Path) -> None:
     path = tmp_path / "responses[1].ndjson"
     tmp_path.joinpath("responses[1].ndjson.bak").write_bytes(b'{"cost":1}')
     records = [ChatCompletionResponse(cost=float(number), choices=[{"text": "\u2028"}]) for number in range(600)]

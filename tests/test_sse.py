@@ -105,7 +105,7 @@ def test_events_without_data_are_keep_alives_and_counted(alive: bytes, type: Any
         b"\x1f\x8b\x08\0\0\0\0\0\2\xff\xab\xae\5\0",  # gzip
     ],
 )
-def test_what_is_no_event_stream_is_incomplete_or_with_a_blank_line_malformed(type: Any, body: bytes) -> None:
+def test_a_body_that_is_no_event_stream_is_incomplete_or_malformed(type: Any, body: bytes) -> None:
     for whole, kind in ((body, "incomplete"), (body.rstrip(b"\n") + b"\n\n", "malformed")):
         wanted = expected(EVENTS, whole, type)
         assert wanted[0][:5] == (kind, "event", 1, 0, NO_EVENT_STREAM)
@@ -135,7 +135,7 @@ LIKE_DATA = [
 ]
 
 
-def test_what_a_block_is_does_not_depend_on_those_before_it(type: Any) -> None:
+def test_an_event_does_not_depend_on_the_ones_before_it(type: Any) -> None:
     blocks = [event(line) for line in LIKE_DATA]
     blocks += [event(line, b"data: {}") for line in LIKE_DATA] + [event(b"data: {}", line) for line in LIKE_DATA]
     for first, second in itertools.product(blocks, repeat=2):

@@ -200,7 +200,7 @@ def test_a_record_never_changes_when_the_callers_buffers_do(framing: Framing, ty
     ("chunk", "error"),
     [("text", TypeError), (5, TypeError), (released_view(), ValueError), (memoryview(b"{} {} ")[::2], BufferError)],
 )
-def test_what_is_no_contiguous_buffer_is_the_callers_mistake(framing: Framing, chunk: Any, error: Any) -> None:
+def test_a_chunk_that_is_no_contiguous_buffer_is_the_callers_mistake(framing: Framing, chunk: Any, error: Any) -> None:
     decoder = framing.stream.StreamDecoder()
     decoder.feed(framing.bad[:5])
     with pytest.raises(error) as mistake:
@@ -232,7 +232,7 @@ def test_a_bad_record_raises_with_the_good_ones_before_it_and_the_next_feed_cont
 
 
 @pytest.mark.parametrize("length", [10, 9000])
-def test_a_long_buffer_that_is_not_drained_gives_the_same(framing: Framing, type: Any, length: int) -> None:
+def test_a_long_buffer_gives_the_same_drained_or_not(framing: Framing, type: Any, length: int) -> None:
     good = framing.encoded(ChatCompletionResponse(session_id="x" * length))
     bad_one = framing.frame(framing.malformed) if type is msgspec.Raw else framing.bad
     for size in (100, 1000, len(good) - 1):
@@ -257,7 +257,7 @@ def test_an_error_names_its_kind_and_the_codecs_error_is_its_cause(framing: Fram
 
 @pytest.mark.parametrize("message", [b'{"sessionId":"', b'{"cost":1} ', b"\xa9"])
 @pytest.mark.parametrize("length", [10, 3000, 70_000])
-def test_a_reason_depends_on_neither_cut_nor_what_came_before(framing: Framing, message: Any, length: int) -> None:
+def test_a_reason_depends_on_neither_the_cut_nor_earlier_records(framing: Framing, message: Any, length: int) -> None:
     whole = framing.frame(message + b"x" * length)
     (alone, *_) = errors_of(outcome(framing, [whole]))
     for before in (framing.bad, framing.good, framing.keep_alive * 600):

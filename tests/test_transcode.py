@@ -24,7 +24,7 @@ def test_a_message_becomes_the_same_record_in_the_other_format(case: Case) -> No
 
 
 @given(record=records)
-def test_the_way_over_the_other_format_ends_where_it_began(record: ChatCompletionResponse) -> None:
+def test_a_record_survives_both_conversions(record: ChatCompletionResponse) -> None:
     there = json_to_msgpack(json.encode(record))
     assert there == msgpack.encode(record)
     back = json.decode(msgpack_to_json(there))
@@ -54,7 +54,7 @@ def test_a_known_time_becomes_a_time_and_others_stay_text() -> None:
         *(({1: "a", 2.5: "b"}, b'{"1":"a","2.5":"b"}'), (float("nan"), b"null"), (float("inf"), b"null")),
     ],
 )
-def test_what_only_messagepack_has_becomes_the_nearest_in_json(value: Any, text: bytes) -> None:
+def test_a_value_that_only_messagepack_has_becomes_the_nearest_in_json(value: Any, text: bytes) -> None:
     assert msgpack_to_json(msgspec.msgpack.encode({"x": value})) == b'{"x":' + text + b"}"
     assert msgpack_to_json(msgspec.msgpack.encode({"choices": [{"x": value}]})) == b'{"choices":[{"x":' + text + b"}]}"
 
@@ -67,7 +67,7 @@ def test_known_fields_are_checked(codec: Any, transcode: Any, fields: Any) -> No
 
 
 @pytest.mark.parametrize("digits", [20, 400, 5000])
-def test_an_integer_beyond_64_bits_cannot_be_held(digits: int) -> None:
+def test_an_integer_beyond_64_bits_is_an_encode_error(digits: int) -> None:
     with pytest.raises(EncodeError):
         json_to_msgpack(b'{"x":%b}' % (b"9" * digits))
 
@@ -79,7 +79,7 @@ EXTENSION = "JSON cannot hold a MessagePack extension"
 @pytest.mark.parametrize(
     ("value", "words"), [(b"\x81\x80\x01", OF_NO_KIND), (b"\x81\xc0\x01", OF_NO_KIND), (b"\xd4\x05a", EXTENSION)]
 )
-def test_what_json_cannot_hold_is_named_and_not_shown(value: bytes, words: str) -> None:
+def test_a_value_that_json_cannot_hold_is_named_and_not_shown(value: bytes, words: str) -> None:
     with pytest.raises(EncodeError, match=f"^{words}$") as caught:
         msgpack_to_json(b"\x81\xa1x" + value)
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
