@@ -108,7 +108,7 @@ def written(path: Path, *lines: bytes, end: bytes = b"\n") -> Path:
 
 
 def varied(path: Path) -> Path:
-    """Write so many records of other costs, latencies and sessions to `path` that sums of them are estimates."""
+    """Write records of so many costs, latencies and sessions to `path` that `stats` has to estimate."""
     random = Random(0)
     lines = []
     for line in DELTAS.read_bytes().splitlines() * 40:

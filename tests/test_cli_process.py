@@ -61,7 +61,7 @@ def test_a_record_beyond_the_memory_is_an_error_of_one_line(tmp_path: Path) -> N
 
 
 def test_files_that_report_no_size_are_read_to_their_end() -> None:
-    # What is there is no record, and there is one line of it.
+    # Its content is one line, which is not a record.
     assert execute("check", "--from=ndjson", "/proc/self/cmdline").status == 1
 
 

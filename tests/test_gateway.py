@@ -109,7 +109,7 @@ class Gateway:
         self.news.set()
 
     async def settled(self, count: int) -> None:
-        """Wait until there are so many bills."""
+        """Wait until there are `count` bills."""
         while len(self.billed) < count:
             self.news.clear()
             await soon(self.news.wait())
@@ -193,7 +193,7 @@ def streamed(kind: str, *chunks: bytes) -> bytes:
 
 
 def paused(kind: str, size: int, resumed: asyncio.Event) -> tuple[Step, ...]:
-    """Return the script of a service that waits for `resumed` after so many bytes of its stream."""
+    """Return the script of a service that waits for `resumed` after `size` bytes of its stream."""
     body = BODIES[kind]
     return streamed(kind, body[:size]), resumed, chunk(body[size:]) + chunk(b"")
 

@@ -1,4 +1,4 @@
-"""Iteration over files, pipes, sockets and iterables: records or batches, before the next chunk is asked for."""
+"""Iteration over files, pipes, sockets and iterables: records or batches, before the next chunk is requested."""
 
 from __future__ import annotations
 

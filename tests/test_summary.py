@@ -64,7 +64,7 @@ def from_parts(make: Callable[[], S], items: list[Any], random: Random) -> S:
 
 
 def exact_quantiles(values: Iterable[float], *percents: int) -> list[float]:
-    """Return the smallest values that so many percent of `values` do not exceed."""
+    """Return the percentiles: the smallest of `values` that so many percent of them do not exceed."""
     ordered = sorted(values)
     return [ordered[-(-len(ordered) * percent // 100) - 1] for percent in percents]
 
@@ -108,7 +108,7 @@ def test_merged_distributions_equal_the_whole_if_bins_are_few(values: list[float
 
 
 def records_of(count: int) -> list[ChatCompletionResponse]:
-    """Return records of so many sessions, costs and latencies."""
+    """Return `count` records that differ in session, cost and latency."""
     draw = Random(0).lognormvariate
     return [ChatCompletionResponse(session_id=f"s-{at}", cost=draw(-6, 2), latency=draw(8, 2)) for at in range(count)]
 
