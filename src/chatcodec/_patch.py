@@ -145,12 +145,11 @@ class Format:
         """
         _check_many(messages)
         values: dict[str, Any] = {}
-        appended = None
         try:
             removed = set_fields(values, extra, changes)
             # For a single message, checking for the fields costs as much as it saves.
-            if values and not (removed or extra or (isinstance(messages, list) and len(messages) == 1)):
-                appended = self._appender(values)
+            single = isinstance(messages, list) and len(messages) == 1
+            appended = self._appender(values) if values and not (removed or extra or single) else None
         except Exception as error:
             raise_encode_error(error)
         decode_fields, encode = self.decode_fields, self._encode
@@ -159,9 +158,7 @@ class Format:
         fields: dict[str, Any] = {}
         envelopes: list[Any] = []
         changed: list[bytes] = []
-        number = 0
-        for buf in messages:
-            number += 1
+        for number, buf in enumerate(messages, 1):
             message = None if appended is None else appended(buf)
             try:
                 if message is not None:
