@@ -248,9 +248,9 @@ class StreamDecoder(Generic[T]):
         report(error_type(kind, self._unit, self._index, self._offset + start, reason, shown), cause, on_error)
 
     def _report_long(self, reason: str, data: bytes) -> None:
-        """Report the record at `_pos` as too long, and skip what has arrived of it."""
+        """Report the record at `_pos` as too long, with its first bytes as `data`, and skip what has arrived of it."""
         start = self._pos
-        self._skipped = self._index + 1, self._offset + start, data[: min(DATA_BYTES, self._limit)]
+        self._skipped = self._index + 1, self._offset + start, data
         self._index += 1
         self._skip()
         self._report("too_long", start, reason, data)

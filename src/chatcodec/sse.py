@@ -124,10 +124,8 @@ class StreamDecoder(TextDecoder[T]):
         if count:
             self._missing = self._after_record
         if whole and count == len(messages):
-            try:
-                return self._pass(records, count + len(idle), end, stop, failure)
-            finally:
-                self._after_cr = self._pos == end and buffer[end - 1] in b"\r"
+            self._after_cr = buffer[end - 1] in b"\r"
+            return self._pass(records, count + len(idle), end, stop, failure)
         for number in idle:
             count += number <= count
         tried = len(records) < len(candidates)
