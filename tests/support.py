@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
 from hypothesis import strategies as st
@@ -23,6 +23,8 @@ import chatcodec
 from chatcodec import ChatCompletionResponse, Envelope, RecordError, StreamError, frames, json, msgpack, ndjson, sse
 
 from .wire import hostile, records
+
+T = TypeVar("T")
 
 BOM = b"\xef\xbb\xbf"
 SEPARATORS = "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e"  # what ends a line for `str`, and in no stream
@@ -195,6 +197,12 @@ def drained(iterator: Iterator[Any]) -> list[Any]:
         except RecordError as error:
             assert error.records == []
             seen.append(bad(error))
+
+
+async def each(items: Iterable[T]) -> AsyncIterator[T]:
+    """Iterate over `items` asynchronously."""
+    for item in items:
+        yield item
 
 
 class Awaited:

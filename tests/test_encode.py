@@ -6,7 +6,7 @@ import asyncio
 import re
 import traceback
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from itertools import cycle
 from operator import add
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from chatcodec import ChatCompletionResponse, DecodeError, EncodeError, Envelope, frames, ndjson, sse
 
-from .support import COSTS, EVENTS, Awaited, Framing, alarm, alarms, released_view, texts
+from .support import COSTS, EVENTS, Awaited, Framing, alarm, alarms, each, released_view, texts
 from .wire import Priced, records, values, without
 
 
@@ -68,11 +68,6 @@ def test_a_record_is_written_the_same_whatever_is_next_to_it(framing: Framing, m
     assert framing.stream.encode(many) == whole
     assert framing.stream.encode([Priced(), *many]) == framing.stream.encode([Priced()]) + whole
     assert framing.stream.encode([*many, b"1"]) == whole + framing.framed(b"1")
-
-
-async def each(items: Iterable[Any]) -> AsyncIterator[Any]:
-    for item in items:
-        yield item
 
 
 # What encode rejects

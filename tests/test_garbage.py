@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ import pytest
 
 from chatcodec import ChatCompletionResponse, Envelope, frames, json, msgpack, ndjson, sse, transcode
 
-from .support import Framing
+from .support import Framing, each
 
 RECORD = ChatCompletionResponse(generation_id="g-1", choices=[{"delta": {"text": "x"}}] * 3, cost=0.25)
 # Twice as many as the collector lets pass, so that records of them wake it.
@@ -72,10 +72,6 @@ def test_writing_small_records_never_wakes_the_collector(framing: Framing) -> No
     assert collections(lambda: framing.stream.stamp([message] * 4000, session_id="s")) == 0
 
 
-async def achunks(chunk: bytes) -> AsyncIterator[bytes]:
-    yield chunk
-
-
 BAD = b'{"cost":"x"}'
 HALF_PAIR = ChatCompletionResponse(session_id="\ud800")
 # Calls that fail because of what they are given.
@@ -100,7 +96,7 @@ FAILURES: dict[str, Callable[[], object]] = {
     "iter_decode": lambda: list(ndjson.iter_decode([BAD])),
     "iter_batches": lambda: list(ndjson.iter_batches([BAD + b"\n"])),
     "iter_encode": lambda: list(ndjson.iter_encode([HALF_PAIR])),
-    "aiter_decode": lambda: ndjson.aiter_decode(achunks(BAD)).__anext__().__await__().__next__(),
+    "aiter_decode": lambda: ndjson.aiter_decode(each([BAD])).__anext__().__await__().__next__(),
 }
 
 

@@ -14,7 +14,7 @@ from typing_extensions import assert_type
 from chatcodec import ChatCompletionResponse, Envelope, json, sse
 
 from .reference import NO_EVENT_STREAM, expected
-from .support import BOM, COSTS, EVENTS, SEPARATORS, TYPES, check_growth, cut, errors_of, outcome, pieces
+from .support import BOM, COSTS, EVENTS, SEPARATORS, TYPES, check_growth, cut, each, errors_of, outcome, pieces
 
 ONE, TWO = COSTS[:2]
 LONG = ChatCompletionResponse(session_id="x" * 60)
@@ -27,14 +27,11 @@ def event(*lines: bytes, end: bytes = b"\n") -> bytes:
 
 
 def test_types() -> None:
-    async def chunks() -> AsyncIterator[bytes]:
-        yield b""
-
     assert_type(sse.StreamDecoder(Envelope, require_done=False).feed(b""), list[Envelope])
     assert_type(sse.iter_decode([b""]), Iterator[ChatCompletionResponse])
     assert_type(sse.iter_batches([b""], require_done=False), Iterator[list[ChatCompletionResponse]])
-    assert_type(sse.aiter_decode(chunks(), bytes), AsyncIterator[bytes])
-    assert_type(sse.aiter_batches(chunks(), bytes), AsyncIterator[list[bytes]])
+    assert_type(sse.aiter_decode(each([b""]), bytes), AsyncIterator[bytes])
+    assert_type(sse.aiter_batches(each([b""]), bytes), AsyncIterator[list[bytes]])
 
 
 # Lines and fields

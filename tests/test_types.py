@@ -12,6 +12,8 @@ from typing_extensions import assert_type
 import chatcodec
 from chatcodec import ChatCompletionResponse, Envelope, RecordError, frames, json, msgpack, ndjson, sse, transcode
 
+from .support import each
+
 
 class Priced(ChatCompletionResponse):
     """A subclass with a field of the user's own."""
@@ -23,12 +25,6 @@ class Regional(Envelope):
     """An envelope with a field of the user's own."""
 
     region: str = ""
-
-
-async def chunks() -> AsyncIterator[bytes]:
-    """Yield nothing."""
-    return
-    yield b""
 
 
 def test_codecs() -> None:
@@ -60,15 +56,15 @@ def test_writers() -> None:
     assert_type(ndjson.encode(mixed), bytes)
     assert_type(ndjson.iter_encode(mixed), Iterator[bytes])
     assert_type(sse.iter_encode([[msgspec.Raw(b"{}")]]), Iterator[bytes])
-    assert_type(frames.aiter_encode(chunks()), AsyncIterator[bytes])
+    assert_type(frames.aiter_encode(each([b""])), AsyncIterator[bytes])
     assert_type(sse.END + frames.KEEP_ALIVE, bytes)
 
 
 def test_iterators() -> None:
     assert_type(ndjson.iter_decode([b"{}"]), Iterator[ChatCompletionResponse])
     assert_type(frames.iter_decode(io.BytesIO(), Priced, max_record_bytes=5), Iterator[Priced])
-    assert_type(ndjson.aiter_decode(chunks()), AsyncIterator[ChatCompletionResponse])
-    assert_type(frames.aiter_decode(chunks(), bytes), AsyncIterator[bytes])
+    assert_type(ndjson.aiter_decode(each([b""])), AsyncIterator[ChatCompletionResponse])
+    assert_type(frames.aiter_decode(each([b""]), bytes), AsyncIterator[bytes])
 
 
 def test_errors() -> None:
