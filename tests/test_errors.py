@@ -14,7 +14,7 @@ from msgspec import DecodeError, EncodeError, ValidationError
 
 import chatcodec
 from chatcodec import ChatCompletionResponse, RecordError, StreamError, json, ndjson
-from chatcodec._errors import raise_decode_error
+from chatcodec._errors import decode_error
 
 from .support import Framing
 from .wire import CODECS, DEEP, bare, nested, raw
@@ -25,23 +25,27 @@ UNHASHABLE = TypeError("unhashable type: 'dict'")
 UNWRITABLE = ChatCompletionResponse(session_id="\ud800")
 
 
+def replace(error: Exception, data: bytes) -> None:
+    raise decode_error(error, data)
+
+
 @pytest.mark.parametrize(
     ("call", "kind", "text"),
     [
         (partial(json.decode, b'{"sessionId":"\xff"}'), DecodeError, "text is not valid UTF-8"),
         (partial(json.decode, nested(json, DEEP)), DecodeError, "nested deeper than the recursion limit"),
         (partial(json.encode, UNWRITABLE), EncodeError, "text holds half a surrogate pair"),
-        (partial(raise_decode_error, UNHASHABLE, b"\x80"), DecodeError, "a map is a key of a map"),
-        (partial(raise_decode_error, ValueError(SECRET), b"{}"), ValidationError, "a value is out of range"),
-        (partial(raise_decode_error, OverflowError(SECRET), b"{}"), ValidationError, "a value is out of range"),
-        (partial(raise_decode_error, MemoryError(), b"{}"), DecodeError, NO_MEMORY),
+        (partial(replace, UNHASHABLE, b"\x80"), DecodeError, "a map is a key of a map"),
+        (partial(replace, ValueError(SECRET), b"{}"), ValidationError, "a value is out of range"),
+        (partial(replace, OverflowError(SECRET), b"{}"), ValidationError, "a value is out of range"),
+        (partial(replace, MemoryError(), b"{}"), DecodeError, NO_MEMORY),
     ],
 )
 def test_an_error_that_replaces_another_gives_the_reason_and_does_not_show_it(call: Any, kind: Any, text: str) -> None:
     with pytest.raises(kind, match=f"^{text}$") as caught:
         call()
     assert caught.value.__cause__ is None
-    assert caught.value.__context__ is None
+    assert caught.value.__suppress_context__
 
 
 @pytest.mark.parametrize(

@@ -91,4 +91,4 @@ def test_the_meaning_of_a_field_and_the_signature_of_patch_are_shown(tmp_path: P
     assert cost == "(variable) cost: float | None\n\nWhat the generation cost, in the provider's currency."
     assert latency == "(variable) latency: float | None\n\nHow long it took, in milliseconds."
     for shown in patches:
-        assert " ".join(shown.split()).startswith("(function) def patch( buf: Buffer, *, extra: Mapping[str, Any]")
+        assert " ".join(shown.split()).startswith("(constant) def patch( buf: Buffer, *, extra: Mapping[str, Any]")

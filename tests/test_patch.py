@@ -243,12 +243,9 @@ def test_extra_sets_and_removes_fields_by_their_wire_names(codec: Any) -> None:
 NOT_A_MAPPING: list[Any] = [5, "a", [("a", 1)], ["a"], object()]
 REJECTED: list[tuple[dict[str, Any], type[Exception], str]] = [
     *(({name: "x"}, TypeError, f"unexpected keyword argument '{name}'") for name in ("currency", "sessionId")),
-    *(({"extra": extra}, TypeError, "^`extra` is a mapping from wire names") for extra in NOT_A_MAPPING),
-    ({"extra": {5: 1}}, TypeError, "^a name in `extra` is not a string$"),
-    *(({"extra": {name: 1}}, TypeError, f"^{name} in `extra` is a field of the record") for name in WIRE),
-    ({"extra": {"cost": None}}, TypeError, "^cost in `extra` is a field of the record"),
-    # Its views can be of the other format.
-    ({"extra": {"a": Envelope()}}, TypeError, "^a in `extra` is an Envelope, which cannot be encoded$"),
+    *(({"extra": extra}, TypeError, "is not a mapping$") for extra in NOT_A_MAPPING),
+    *(({"extra": {name: 1}}, TypeError, f"^{name!r} in `extra`: names are strings, and") for name in (5, *WIRE)),
+    ({"extra": {"cost": None}}, TypeError, "^'cost' in `extra`: .* fields of the record are keyword arguments$"),
     ({"extra": {"a": object()}}, TypeError, "unsupported"),
     ({"session_id": "\ud800"}, EncodeError, "^text holds half a surrogate pair$"),
 ]
@@ -358,7 +355,7 @@ def test_a_message_that_is_not_a_buffer_is_a_type_error(framing: Framing, messag
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, msgspec.Raw, lambda message: message.decode("latin-1")])
 def test_one_message_in_place_of_many_is_a_type_error(framing: Framing, kind: Any) -> None:
-    with pytest.raises(TypeError, match="`messages` is one message"):
+    with pytest.raises(TypeError, match=r"^expected an iterable of records or messages"):
         framing.stream.stamp(kind(raw(framing.codec)), cost=1.0)
 
 

@@ -114,7 +114,7 @@ def test_another_schema_is_read_with_its_error_and_its_usage() -> None:
     assert json.decode(body, openai_shape.Completion) == completion
     assert json.decode(json.encode(completion), openai_shape.Completion) == completion
     envelope, stamped = json.stamp(body, openai_shape.CompletionEnvelope, session_id="s", cost=usage.cost(1, 2))
-    assert (envelope.usage, stamped) == (usage, body[:-1] + b',"sessionId":"s","cost":1020}')
+    assert (envelope.usage, stamped) == (usage, body[:-1] + b',"sessionId":"s","cost":1020.0}')
     failed = b'{"error":{"message":"overloaded","type":"server_error"}}'
     assert json.decode(failed, openai_shape.Completion).error == openai_shape.ApiError("overloaded", "server_error")
     assert json.peek(failed, openai_shape.CompletionEnvelope).failed

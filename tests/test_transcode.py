@@ -72,14 +72,8 @@ def test_an_integer_beyond_64_bits_is_an_encode_error(digits: int) -> None:
         json_to_msgpack(b'{"x":%b}' % (b"9" * digits))
 
 
-OF_NO_KIND = "a value or key is of a kind that the format cannot hold"
-EXTENSION = "JSON cannot hold a MessagePack extension"
-
-
-@pytest.mark.parametrize(
-    ("value", "words"), [(b"\x81\x80\x01", OF_NO_KIND), (b"\x81\xc0\x01", OF_NO_KIND), (b"\xd4\x05a", EXTENSION)]
-)
-def test_a_value_that_json_cannot_hold_is_named_and_not_shown(value: bytes, words: str) -> None:
-    with pytest.raises(EncodeError, match=f"^{words}$") as caught:
+@pytest.mark.parametrize("value", [b"\x81\x80\x01", b"\x81\xc0\x01", b"\xd4\x05a"])
+def test_a_value_that_json_cannot_hold_is_an_encode_error_that_does_not_show_it(value: bytes) -> None:
+    with pytest.raises(EncodeError, match=r"^a value or key is of a kind that the format cannot hold$") as caught:
         msgpack_to_json(b"\x81\xa1x" + value)
     assert caught.value.__suppress_context__ or caught.value.__context__ is None

@@ -3,17 +3,16 @@
 msgspec's own errors pass through unchanged, unless their text quotes the data or gives the wrong reason. Anything else
 that its C code raises (`UnicodeDecodeError`, `RecursionError` and others) is replaced here with a documented error.
 
-An error's traceback holds the frames that it passed through. If a variable of such a frame still held the error, the
-cycle would keep both, and the input, alive until a garbage collection. So code that raises an error from a variable
-deletes the variable: ``finally: del error``.
+`decode_error` and `encode_error` return an error, and their callers raise it. A traceback holds the frames that it
+passed through; if a variable of such a frame still held the error, the cycle would keep both, and the input, alive
+until a garbage collection. So code that does raise an error from a variable deletes it: ``finally: del error``.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 
-import msgspec
 from msgspec import DecodeError, EncodeError, MsgspecError, ValidationError
 
 if TYPE_CHECKING:
@@ -21,14 +20,17 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-# msgspec's messages that quote a value; types with enums, literals, tags or `forbid_unknown_fields` cause them.
-_QUOTING = r"(Invalid enum value|Invalid value|Object contains unknown field) "
 # The path at the end of a message. It holds indices and the type's field names, never a key from the data.
 _PATH = r" - at `[^`]*`(?: in `[^`]*`)?\Z"
-# msgspec's messages for half a surrogate pair. `_TRUNCATED` is one too, and also its message for truncated data.
-_HALF_PAIR = ("utf-16 surrogate pair", "unexpected end of hex escape")
+# msgspec's messages that quote a value; types with enums, literals, tags or `forbid_unknown_fields` cause them.
+# The name of an unknown field could look like a path.
+_QUOTING = re.compile(
+    rf"\A(?:(Invalid enum value|Invalid value) .*?({_PATH}|\Z)|(Object contains unknown field) .*)", re.DOTALL
+)
 _REJECTED = "rejected by the type's own check (%s)"
-_TRUNCATED = "Input data was truncated"
+_HALF_PAIR = "a string holds half a surrogate pair"
+# What msgspec calls that, if it does not take the data to be truncated.
+_HALF_PAIR_REASONS = ("utf-16 surrogate pair", "unexpected end of hex escape")
 # The first half of a pair near the end of the data, with no second half after it.
 _FIRST_HALF_LAST = re.compile(rb"(\\+)u[dD][89abAB][0-9a-fA-F]{2}(?:[^\\]|\\[^u]).{0,4}\Z", re.DOTALL)
 
@@ -36,27 +38,29 @@ _FIRST_HALF_LAST = re.compile(rb"(\\+)u[dD][89abAB][0-9a-fA-F]{2}(?:[^\\]|\\[^u]
 DATA_BYTES = 1024
 
 Kind = Literal["malformed", "invalid", "too_long", "incomplete", "upstream"]
-Table = list[tuple[type[Exception], type[MsgspecError], str]]
+Table = list[tuple[type[Exception], str, type[MsgspecError], str]]
 
-# What msgspec raises besides its own errors, narrower classes first, and what decoding and encoding raise instead.
+# What msgspec raises besides its own errors, narrower classes first, with the start of its text; and what is raised
+# instead.
 _UNREADABLE: Table = [
-    (UnicodeError, DecodeError, "text is not valid UTF-8"),
-    (RecursionError, DecodeError, "nested deeper than the recursion limit"),
-    (MemoryError, DecodeError, "a declared length exceeds the available memory"),
-    (ValueError, ValidationError, "a value is out of range"),
-    (OverflowError, ValidationError, "a value is out of range"),
-    (SystemError, ValidationError, "a value is out of range"),  # an integer beyond a float, up to msgspec 0.21
+    (TypeError, "unhashable", DecodeError, "a map is a key of a map"),  # MessagePack, up to msgspec 0.21
+    (UnicodeError, "", DecodeError, "text is not valid UTF-8"),
+    (RecursionError, "", DecodeError, "nested deeper than the recursion limit"),
+    (MemoryError, "", DecodeError, "a declared length exceeds the available memory"),
+    (ValueError, "", ValidationError, "a value is out of range"),
+    (OverflowError, "", ValidationError, "a value is out of range"),
+    (SystemError, "", ValidationError, "a value is out of range"),  # an integer beyond a float, up to msgspec 0.21
 ]
 _UNWRITABLE: Table = [
-    (UnicodeError, EncodeError, "text holds half a surrogate pair"),
-    (RecursionError, EncodeError, "a cycle, or nested deeper than the recursion limit"),
-    (ValueError, EncodeError, "a value is beyond what the format can hold"),
-    (OverflowError, EncodeError, "a value is beyond what the format can hold"),
-    (AttributeError, EncodeError, "a field has been deleted"),
+    (UnicodeError, "", EncodeError, "text holds half a surrogate pair"),
+    (RecursionError, "", EncodeError, "a cycle, or nested deeper than the recursion limit"),
+    (ValueError, "", EncodeError, "a value is beyond what the format can hold"),
+    (OverflowError, "", EncodeError, "a value is beyond what the format can hold"),
+    (AttributeError, "", EncodeError, "a field has been deleted"),
 ]
 
 # What the data can make msgspec raise. Anything else, such as an exception from a signal handler, passes through.
-READ_FAILURES: tuple[type[Exception], ...] = (MsgspecError, TypeError, BufferError, *(row[0] for row in _UNREADABLE))
+READ_FAILURES: tuple[type[Exception], ...] = (MsgspecError, BufferError, *(row[0] for row in _UNREADABLE))
 WRITE_FAILURES: tuple[type[Exception], ...] = (MsgspecError, TypeError, *(row[0] for row in _UNWRITABLE))
 
 
@@ -152,32 +156,28 @@ def detached(error: BaseException) -> BaseException:
     return error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
 
 
-def raise_decode_error(error: Exception, buf: Buffer) -> NoReturn:
-    """Raise `error`, from decoding `buf`, or the documented error that replaces it."""
-    try:
-        _raise(decode_error(error, buf), error)
-    finally:
-        del error
-
-
 def decode_error(error: BaseException, buf: Buffer) -> BaseException:
-    """Return `error` if it may be raised as it is, else an error that gives the true reason without quoting data.
+    """Return the error to raise for `error`, from decoding `buf`: one with the true reason that quotes no data.
 
-    `buf` is what was decoded. If it cannot be read, the result is what `contiguous` raises; if its content is bad, a
-    `DecodeError`.
+    If the buffer itself cannot be read, raises what `contiguous` raises.
     """
-    if isinstance(error, MsgspecError) and _is_foreign(error):
-        # Raised by the type's own __post_init__: it may quote values, or be about other data.
-        return ValidationError(_REJECTED % type(error).__name__)
+    if _is_foreign(error):
+        # One of msgspec's own, raised by the type's own __post_init__, may quote values, or be about other data.
+        reason = _REJECTED % type(error).__name__
+        return _replacement(ValidationError, reason) if isinstance(error, MsgspecError) else error
     if isinstance(error, ValidationError):
-        return _without_quotes(error)
-    if isinstance(error, DecodeError):
-        return DecodeError("a string holds half a surrogate pair") if _is_half_pair(str(error), buf) else error
-    if isinstance(error, TypeError) and str(error).startswith("unhashable"):
-        return DecodeError("a map is a key of a map")  # MessagePack, up to msgspec 0.21
-    if isinstance(error, (ValueError, BufferError)) and (failure := _buffer_error(buf)) is not None:
-        return failure
+        text = _without_quotes(error)
+        return error if text == str(error) else _replacement(ValidationError, text)
+    if isinstance(error, MsgspecError):
+        return _replacement(DecodeError, _HALF_PAIR) if _is_half_pair(str(error), buf) else error
+    if isinstance(error, ValueError):
+        contiguous(buf)
     return _replaced(error, _UNREADABLE)
+
+
+def encode_error(error: BaseException) -> BaseException:
+    """Return the error to raise for `error`, from encoding."""
+    return error if isinstance(error, MsgspecError) or _is_foreign(error) else _replaced(error, _UNWRITABLE)
 
 
 def _is_foreign(error: BaseException) -> bool:
@@ -217,10 +217,20 @@ def report(error: RecordError, cause: Exception | None, on_error: Callable[[Reco
         del error
 
 
+def _without_quotes(error: ValidationError) -> str:
+    """Return the text of `error` without the values that it quotes."""
+    text = str(error)
+    if error.__cause__ is None:
+        return _QUOTING.sub(r"\1\2\3", text)
+    # Raised by the type's own __post_init__, whose message may quote values.
+    path = re.search(_PATH, text)
+    return _REJECTED % type(error.__cause__).__name__ + (path[0] if path else "")
+
+
 def _is_half_pair(reason: str, buf: Buffer) -> bool:
-    if any(words in reason for words in _HALF_PAIR):
+    if any(words in reason for words in _HALF_PAIR_REASONS):
         return True
-    if reason != _TRUNCATED or isinstance(buf, str):
+    if reason != "Input data was truncated" or isinstance(buf, str):
         return False
     data = memoryview(buf).cast("B")
     last = _FIRST_HALF_LAST.search(data[-64:])
@@ -229,72 +239,15 @@ def _is_half_pair(reason: str, buf: Buffer) -> bool:
     return last is not None and len(last[1]) % 2 == 1 and bytes(data[:1]).isascii()
 
 
-def _buffer_error(buf: Buffer) -> Exception | None:
-    try:
-        contiguous(buf)
-    except (ValueError, BufferError) as error:
-        return error.with_traceback(None)
-    return None
-
-
-def _without_quotes(error: ValidationError) -> ValidationError:
-    text = str(error)
-    path = re.search(_PATH, text)
-    if error.__cause__ is not None:
-        # Raised by the type's own __post_init__, whose message may quote values.
-        reason = _REJECTED % type(error.__cause__).__name__
-    elif quoting := re.match(_QUOTING, text):
-        reason = quoting[1]
-        if quoting[1].endswith("field"):
-            path = None  # the unknown field's own name could look like a path
-    else:
-        return error
-    return ValidationError(reason + (path[0] if path else ""))
-
-
-def raise_encode_error(error: Exception) -> NoReturn:
-    """Raise `error`, from encoding, or the documented error that replaces it."""
-    try:
-        _raise(_replaced(error, _UNWRITABLE), error)
-    finally:
-        del error
-
-
-def _raise(result: BaseException, error: BaseException) -> NoReturn:
-    try:
-        if result is error:
-            raise error
-        raise result from None
-    finally:
-        if result is not error:
-            # Otherwise it is `error`, which can hold the data: a UnicodeDecodeError has all of it.
-            result.__context__ = None
-        del result, error
-
-
-def unsupported(value: object) -> Any:
-    """Raise the error for a value that JSON cannot represent (an `enc_hook` for msgspec)."""
-    if isinstance(value, msgspec.msgpack.Ext):
-        message = "JSON cannot hold a MessagePack extension"
-        raise EncodeError(message)
-    message = f"Encoding objects of type {type(value).__name__} is unsupported"
-    raise TypeError(message)
-
-
-def offset_error(offset: object, size: int) -> Exception:
-    """Return the error for an `offset` outside a buffer of `size` bytes.
-
-    msgspec 0.22 accepts an offset beyond the end, and leaves uninitialised memory in the gap.
-    """
-    if not isinstance(offset, int):
-        return TypeError(f"offset: Expected `int`, got `{type(offset).__name__}`")
-    return ValueError(f"offset {offset} is outside the buffer of {size} bytes")
-
-
 def _replaced(error: BaseException, table: Table) -> BaseException:
-    if _is_foreign(error):
-        return error
-    for kind, result, text in table:
-        if isinstance(error, kind):
-            return result(text)
+    for kind, text, result, reason in table:
+        if isinstance(error, kind) and str(error).startswith(text):
+            return _replacement(result, reason)
+    return error
+
+
+def _replacement(kind: type[MsgspecError], reason: str) -> MsgspecError:
+    """Return a new error, whose traceback does not show the one it replaces: that one can quote data."""
+    error = kind(reason)
+    error.__suppress_context__ = True
     return error

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from msgspec import Raw, Struct
     from typing_extensions import Buffer, Unpack
 
+    from ._codec import E
     from ._decoder import R
     from ._errors import RecordError
     from ._iterate import AsyncSource, Source
-    from ._patch import Changes, E
+    from ._patch import Changes
 
     OnError: TypeAlias = Callable[[RecordError], object] | None
     Item: TypeAlias = Struct | Raw | bytes | bytearray | memoryview

@@ -1,4 +1,4 @@
-"""Set fields of messages that are already encoded: the work of `patch` and `stamp`, for one message and for many.
+"""Set fields of messages that are already encoded: `patch` and `stamp`, for one message and for many.
 
 The exact path decodes a message into a dict of views, changes the dict and encodes it again, so that every untouched
 value keeps its bytes. The fast path, for many messages, appends the fields to a message that has none of them. Checking
@@ -7,33 +7,33 @@ for that costs too much for a single message.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 from msgspec import UNSET, DecodeError, Raw, structs
 
+from ._codec import Codec
 from ._errors import (
     DATA_BYTES,
     READ_FAILURES,
     RecordError,
     contiguous,
+    decode_error,
     detached,
-    raise_encode_error,
+    encode_error,
     rejection,
     report,
-    unsupported,
 )
 from ._record import ChatCompletionResponse, Envelope, writable_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from typing_extensions import Buffer, TypedDict, TypeVar
+    from typing_extensions import Buffer, TypedDict, Unpack
 
-    E = TypeVar("E", bound=Envelope, default=Envelope)
+    from ._codec import E
 
     class Changes(TypedDict, total=False):
         """The fields to set, by their Python names; ``None`` removes one."""
@@ -47,92 +47,114 @@ if TYPE_CHECKING:
         latency: float | None
 
 
-# `dict` comes first: checking against the abstract class is slower.
-_MAPPINGS: tuple[type[Any], ...] = (dict, Mapping)
-_ONE_MESSAGE = (str, bytes, bytearray, memoryview, Raw)
-
-# JSON is scanned byte by byte: from about this length on, scanning choices again costs more than working around them.
-LONG_JSON = 2048
-# MessagePack values are skipped by their lengths, however long they are.
-_NEVER = 2**63
-
-_TYPES = {field.name: field.type for field in structs.fields(ChatCompletionResponse)}
-# Each field's wire name, and the type whose values need no further check: a check costs 1.3 us.
+# Each field's wire name, its type, and the class whose values need no further check: a check costs 1.3 us.
 _FIELDS = {
-    "timestamp": ("timestamp", None),
-    "generation_id": ("generationId", str),
-    "session_id": ("sessionId", str),
-    "choices": ("choices", None),
-    "stream": ("stream", bool),
-    "cost": ("cost", float),
-    "latency": ("latency", float),
+    field.name: (field.encode_name, field.type, get_args(field.type)[0])
+    for field in structs.fields(ChatCompletionResponse)
 }
-# The integers that MessagePack can hold.
-_INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
+_WIRE_NAMES = {names[0] for names in _FIELDS.values()}
+
 _BRACE = ord("}")
 _AFTER_NO_MEMBER = b"{ \t\r\n"
 # The first byte of a map with 15 entries, the most that fit in it (MessagePack specification, "Map format family").
 _FULL_FIXMAP = 0x8F
-_WIRE_NAMES = {name for name, _ in _FIELDS.values()}
 
 
-class Format:
-    """What `stamp` needs from a format."""
+class PatchingCodec(Codec):
+    """A codec with `patch` and `stamp`.
 
-    def __init__(
-        self,
-        decoder: Callable[[Any], Any],
-        encode: Callable[[Any], bytes],
-        append: Callable[[bytes, bytes, int], bytes | None],
-        long: int,
-    ) -> None:
-        self._decoder = decoder
-        self._encode = encode
+    `append` appends encoded fields, and their number, to a message, or returns None if that takes the exact path.
+    """
+
+    def __init__(self, format: Any, append: Callable[[bytes, bytes, int], bytes | None]) -> None:
+        super().__init__(format)
         self._append = append
-        self._long = long
+        self._decode_fields = format.Decoder(dict[str, Raw]).decode
         self._probe = cache(self._make_probe)
-        self.peek: Callable[[Buffer], Any] = decoder(Envelope).decode
-        self.decode_fields: Callable[[Buffer], dict[str, Any]] = decoder(dict[str, Raw]).decode
 
-    def envelope(self, buf: Buffer, fields: dict[str, Any]) -> Any:
-        """Return what the codec's `peek` returns for `buf`, from its `fields`, without scanning its choices again."""
-        choices, fields["choices"] = fields["choices"], None
-        others = self._encode(fields)
-        fields["choices"] = choices
-        # Never longer than `buf`; shorter if that has white space, or duplicates, which only `peek` checks.
-        if len(others) - len(b"null") + len(choices) < len(Raw(buf)):
-            return self.peek(buf)
-        envelope = self.peek(others)
-        envelope.choices = choices
-        if "error" in fields:
-            envelope.error = fields["error"]  # a view of `buf`, not of `others`
-        return envelope
+    def patch(self, buf: Buffer, *, extra: Mapping[str, Any] | None = None, **changes: Unpack[Changes]) -> bytes:
+        r"""Set fields of an encoded message by their Python names, and return the message.
 
-    def _make_probe(self, names: tuple[str, ...]) -> tuple[Callable[[Buffer], Any], Any]:
-        """Return a decoder of only the fields with these wire names, and its result for a message with none of them."""
-        probe = msgspec.defstruct("Probe", [(name, Raw, UNSET) for name in names], gc=False)
-        return self._decoder(probe).decode, probe()
+        Unknown fields, the order, and the bytes of every untouched value are kept; white space between values and
+        duplicates of untouched fields may be dropped. A field that is set keeps its place, a new field goes last, and
+        ``None`` removes a field. If a field that is set has duplicates, one remains, in the place of the first.
 
-    def _appender(self, fields: dict[str, Any]) -> Callable[[Buffer], bytes | None]:
-        """Return a function that appends `fields` to a message, or returns None if that takes the exact path."""
-        probe, nothing = self._probe(tuple(fields))
-        tail, count, append, long = self._encode(fields)[1:], len(fields), self._append, self._long
+        Args:
+            buf: the message, in any C-contiguous buffer.
+            extra: values by wire name, for fields that the record does not define. They are not checked.
+            **changes: values for fields of the record, checked against its types.
 
-        def appended(buf: Buffer) -> bytes | None:
-            try:
-                message = buf if isinstance(buf, bytes) else bytes(memoryview(buf))
-                # Long JSON would be scanned twice.
-                if len(message) >= long or probe(message) != nothing:
-                    return None
-            except READ_FAILURES:
-                return None
-            return append(message, tail, count)
+        Raises:
+            msgspec.DecodeError: `buf` is not one message of the format, or a key that had to be decoded is not UTF-8.
+            msgspec.ValidationError: it is one, but not an object (JSON), or a map with text keys (MessagePack).
+            msgspec.EncodeError: a value cannot be written, as in `encode`.
+            TypeError: a value has the wrong type, or one in `extra` cannot be encoded; a keyword is not a field of the
+                record, or a name in `extra` is; `buf` is not a buffer.
+            ValueError: `buf` is closed or released.
+            BufferError: `buf` is not C-contiguous.
 
-        return appended
+        >>> from chatcodec import json, msgpack
+        >>> message = b'{"cost":1.00,"region":"eu","stream":true}'
+        >>> json.patch(message, stream=None, session_id="s-1", extra={"region": "us"})
+        b'{"cost":1.00,"region":"us","sessionId":"s-1"}'
+        >>> msgpack.patch(b"\x82\xa6region\xa2eu\xa6stream\xc3", stream=None, session_id="s-1")
+        b'\x82\xa6region\xa2eu\xa9sessionId\xa3s-1'
+        """
+        try:
+            fields = self._decode_fields(buf)
+        except Exception as error:
+            raise decode_error(error, buf)
+        return self._changed(fields, extra, changes)
+
+    def stamp(
+        self,
+        buf: Buffer,
+        type: type[E] = Envelope,  # type: ignore[assignment]
+        *,
+        extra: Mapping[str, Any] | None = None,
+        **changes: Unpack[Changes],
+    ) -> tuple[E, bytes]:
+        r"""Do `peek` and `patch` in one call: return the original message's envelope, and the message with fields set.
+
+        Args:
+            buf: the message, in any C-contiguous buffer.
+            type: `Envelope`, or a subclass with fields of your own.
+            extra: values by wire name, as in `patch`.
+            **changes: values for fields of the record, as in `patch`.
+
+        Raises:
+            msgspec.DecodeError: as in `peek` and `patch`.
+            msgspec.ValidationError: as in `peek`.
+            msgspec.EncodeError: a value cannot be written, as in `encode`.
+            TypeError: as in `peek` and `patch`.
+            ValueError: `buf` is closed or released.
+            BufferError: `buf` is not C-contiguous.
+
+        >>> from chatcodec import json, msgpack
+        >>> envelope, message = json.stamp(b'{"cost":0.25,"region":"eu"}', session_id="s-1")
+        >>> envelope.cost, message
+        (0.25, b'{"cost":0.25,"region":"eu","sessionId":"s-1"}')
+        >>> msgpack.stamp(b"\x81\xa6stream\xc3", session_id="s-1")[1]
+        b'\x82\xa6stream\xc3\xa9sessionId\xa3s-1'
+        """
+        try:
+            fields = self._decode_fields(buf)
+            envelope = self._peek(buf) if type is Envelope else self._format.decode(buf, type=type)
+        except Exception as error:
+            raise decode_error(error, buf)
+        return envelope, self._changed(fields, extra, changes)
+
+    def _changed(self, fields: dict[str, Any], extra: Mapping[str, Any] | None, changes: Changes) -> bytes:
+        """Check the new values, set them in `fields`, and encode these."""
+        try:
+            _set(fields, extra, changes)
+            return self._encode(fields)  # type: ignore[no-any-return]
+        except Exception as error:
+            raise encode_error(error)
 
     def stamp_all(
         self,
-        messages: Iterable[Buffer],
+        messages: list[Buffer],
         type: type[E],
         on_error: Callable[[RecordError], object] | None,
         extra: Mapping[str, Any] | None,
@@ -143,49 +165,59 @@ class Format:
         A bad message raises `RecordError`, or is reported to `on_error` and left out. A key that is not UTF-8 is
         detected only if it has to be decoded, which depends on the messages before it.
         """
-        _check_many(messages)
-        values: dict[str, Any] = {}
-        try:
-            removed = set_fields(values, extra, changes)
-            # For a single message, checking for the fields costs as much as it saves.
-            single = isinstance(messages, list) and len(messages) == 1
-            appended = self._appender(values) if values and not (removed or extra or single) else None
-        except Exception as error:
-            raise_encode_error(error)
-        decode_fields, encode = self.decode_fields, self._encode
-        # A subclass is always decoded from the whole message: it may have fields and checks of its own.
-        read, long = (self.peek, self._long) if type is Envelope else (self._decoder(type).decode, _NEVER)
-        fields: dict[str, Any] = {}
-        envelopes: list[Any] = []
+        read = self._peek if type is Envelope else self._format.Decoder(type).decode
+        envelopes: list[E] = []
         changed: list[bytes] = []
-        for number, buf in enumerate(messages, 1):
-            message = None if appended is None else appended(buf)
+        # For a single message, checking for the fields costs as much as it saves.
+        if len(messages) != 1:
+            self._append_all(messages, extra, changes, read, envelopes, changed)
+        for number, buf in enumerate(messages[len(changed) :], len(changed) + 1):
             try:
-                if message is not None:
-                    envelope = read(buf)
-                else:
-                    appended = None  # later messages probably need the exact path too
-                    if isinstance(buf, str):
-                        _reject_text()
-                    fields = decode_fields(buf)
-                    envelope = read(buf) if len(fields.get("choices", b"")) < long else self.envelope(buf, fields)
+                message = buf if isinstance(buf, bytes) else contiguous(buf)
+                fields = self._decode_fields(message)
+                envelope = read(message)
             except Exception as error:
                 failure = detached(error)
             else:
-                if message is None:
-                    fields |= values
-                    for name in removed:
-                        fields.pop(name, None)
-                    try:
-                        message = encode(fields)
-                    except Exception as error:
-                        raise_encode_error(error)
+                changed.append(self._changed(fields, extra, changes))
                 envelopes.append(envelope)
-                changed.append(message)
                 continue
             # Outside the `except`, so that the caught error does not become `__context__`.
             _report(failure, number, buf, on_error)
         return envelopes, changed
+
+    def _append_all(
+        self,
+        messages: list[Buffer],
+        extra: Mapping[str, Any] | None,
+        changes: Changes,
+        read: Callable[[Buffer], E],
+        envelopes: list[E],
+        changed: list[bytes],
+    ) -> None:
+        """Stamp messages up to the first that has a field to set, or for another reason takes the exact path."""
+        fields: dict[str, Any] = {}
+        tail = self._changed(fields, extra, changes)[1:]  # checks the values, also where there is no message
+        if extra or not 0 < len(fields) == len(changes):
+            return
+        probe, nothing = self._probe(tuple(fields))
+        try:
+            for buf in messages:
+                message = buf if isinstance(buf, bytes) else contiguous(buf)
+                if probe(message) != nothing:
+                    break
+                result = self._append(message, tail, len(fields))
+                if result is None:
+                    break
+                envelopes.append(read(message))
+                changed.append(result)
+        except READ_FAILURES:
+            pass  # reported by the exact path
+
+    def _make_probe(self, names: tuple[str, ...]) -> tuple[Callable[[Buffer], Any], Any]:
+        """Return a decoder of only the fields with these wire names, and its result for a message with none of them."""
+        probe = msgspec.defstruct("Probe", [(name, Raw, UNSET) for name in names], gc=False)
+        return self._format.Decoder(probe).decode, probe()
 
 
 def _append_json(message: bytes, tail: bytes, _: int) -> bytes | None:
@@ -202,78 +234,45 @@ def _append_msgpack(message: bytes, tail: bytes, count: int) -> bytes | None:
     return None
 
 
-def set_fields(fields: dict[str, Any], extra: Mapping[str, Any] | None, changes: Changes) -> list[str]:
-    """Check the new values, set and remove them in `fields`, and return the wire names of those to remove.
+def _set(fields: dict[str, Any], extra: Mapping[Any, Any] | None, changes: Changes) -> None:
+    """Check the new values, and set or remove them in `fields`.
 
     Raises `TypeError` for a value of the wrong type and for a name that may not be set, and `EncodeError` for a time
     without an offset.
     """
-    removed: list[str] = []
     for name, value in changes.items():
         try:
-            wire_name, exact = _FIELDS[name]
+            wire_name, expected, exact = _FIELDS[name]
         except KeyError:
             message = f"unexpected keyword argument {name!r}: fields of other names are set with `extra`"
             raise TypeError(message) from None
-        if value.__class__ is exact:
-            fields[wire_name] = value
-        elif value is None:
-            removed.append(wire_name)
+        if value is None:
             fields.pop(wire_name, None)
         else:
-            fields[wire_name] = _checked(name, value)
-    if extra is not None:
-        _set_extra(fields, extra, removed)
-    return removed
-
-
-def _set_extra(fields: dict[str, Any], extra: Mapping[Any, Any], removed: list[str]) -> None:
-    if not isinstance(extra, _MAPPINGS):
-        message = f"`extra` is a mapping from wire names to values, not {type(extra).__name__}"
-        raise TypeError(message)
-    for name, value in extra.items():
-        if not isinstance(name, str):
-            message = "a name in `extra` is not a string"
-            raise TypeError(message)
-        if name in _WIRE_NAMES:
-            message = f"{name} in `extra` is a field of the record: pass it as a keyword argument"
-            raise TypeError(message)
-        if isinstance(value, Envelope):
-            message = f"{name} in `extra` is an Envelope, which cannot be encoded"
+            fields[wire_name] = value if value.__class__ is exact else _converted(name, value, expected)
+    if extra is None:
+        return
+    for name, value in {**extra}.items():
+        if not isinstance(name, str) or name in _WIRE_NAMES:
+            message = f"{name!r} in `extra`: names are strings, and fields of the record are keyword arguments"
             raise TypeError(message)
         if value is None or (isinstance(value, Raw) and not len(value)):  # the view of an absent field
-            removed.append(name)
             fields.pop(name, None)
         else:
             fields[name] = value
 
 
-def _checked(name: str, value: Any) -> Any:
+def _converted(name: str, value: Any, expected: Any) -> Any:
     """Return `value` in a form that the field `name` can hold; raise `TypeError`, with the name, if there is none."""
     if name == "timestamp":
         return writable_time(value)
     try:
-        converted = msgspec.convert(value, _TYPES[name])
+        converted = msgspec.convert(value, expected)
     except Exception as error:  # SystemError too, for an integer beyond a float, up to msgspec 0.21
-        reason = str(error) if isinstance(error, DecodeError) else "Number out of range"
-    else:
-        if value.__class__ is int and _INT64_MIN <= value <= _UINT64_MAX:
-            return value  # encoded as an integer, and decoded as a float
-        # msgspec passes an instance of a subclass of str, but does not encode it. It may have a __str__ of its own.
-        return str.__str__(converted) if isinstance(converted, str) else converted
-    message = f"{name}: {reason}"
-    raise TypeError(message)
-
-
-def _check_many(messages: object) -> None:
-    if not isinstance(messages, list) and isinstance(messages, _ONE_MESSAGE):
-        text = "`messages` is one message: pass an iterable of messages"
-        raise TypeError(text)
-
-
-def _reject_text() -> NoReturn:
-    text = "a message is bytes or another buffer, not str"
-    raise TypeError(text)
+        message = f"{name}: {error if isinstance(error, DecodeError) else 'Number out of range'}"
+        raise TypeError(message) from None
+    # msgspec passes an instance of a subclass of str, but does not encode it. It may have a __str__ of its own.
+    return str.__str__(converted) if isinstance(converted, str) else converted
 
 
 def _report(failure: BaseException, number: int, buf: Buffer, on_error: Callable[[RecordError], object] | None) -> None:
@@ -284,5 +283,5 @@ def _report(failure: BaseException, number: int, buf: Buffer, on_error: Callable
     report(RecordError(kind, "message", number, 0, str(cause), data), cause.with_traceback(None), on_error)
 
 
-JSON = Format(msgspec.json.Decoder, msgspec.json.Encoder(enc_hook=unsupported).encode, _append_json, LONG_JSON)
-MSGPACK = Format(msgspec.msgpack.Decoder, msgspec.msgpack.Encoder().encode, _append_msgpack, _NEVER)
+JSON = PatchingCodec(msgspec.json, _append_json)
+MSGPACK = PatchingCodec(msgspec.msgpack, _append_msgpack)

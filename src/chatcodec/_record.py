@@ -50,8 +50,8 @@ class Envelope(Struct, rename="camel", kw_only=True, omit_defaults=True, gc=Fals
 
     Both are views: they keep the received buffer alive, and later writes to it show in them. Call ``.copy()`` on a view
     to detach it. The view of an absent field is empty, that of a null field is the encoded null. Decode ``choices``
-    with the ``decode_choices`` of the format it came in. Neither an envelope nor an object that holds one can be
-    encoded: a view of one format could end up in a message of the other.
+    with the ``decode_choices`` of the format it came in. `encode` rejects an envelope, and you should not encode an
+    object that holds one either: a view of one format could end up in a message of the other.
 
     Providers report failures in ``error``, often with status 200 and in the middle of a stream.
     `ChatCompletionResponse`, whose fields are all optional, reads such a message as an empty record. The other fields
@@ -129,12 +129,6 @@ def writable_time(timestamp: object) -> datetime:
     # RFC 3339, section 5.6: an offset is hours and minutes. Before about 1930, many zones have seconds too.
     if offset.seconds % 60 or offset.microseconds:
         timestamp = timestamp.astimezone(UTC)
-    return timestamp if timestamp.__class__ in DATETIME else _plain(timestamp)
-
-
-def _plain(time: datetime) -> datetime:
-    """Return a plain datetime for one of a subclass (pandas, pendulum, freezegun), which msgspec does not encode."""
-    return DATETIME[0](
-        time.year, time.month, time.day, time.hour, time.minute, time.second, time.microsecond, time.tzinfo,
-        fold=time.fold,
-    )  # fmt: skip
+    if timestamp.__class__ not in DATETIME:  # a subclass (pandas, pendulum, freezegun), which msgspec does not encode
+        timestamp = DATETIME[0].combine(timestamp.date(), timestamp.timetz())
+    return timestamp

@@ -37,7 +37,6 @@ _ENCODED = frozenset(_MESSAGES)
 _SINGLE: tuple[type[Any], ...] = (*_MESSAGES, Struct)
 _OTHER_ITERABLES: tuple[type[Any], ...] = (str, dict)
 
-# Without the codec's `enc_hook`: what needs it fails here and takes the exact path.
 encode_lines = msgspec.json.Encoder().encode_lines
 _encode_message = msgspec.msgpack.Encoder().encode
 

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from msgspec import Struct
     from typing_extensions import Buffer, Unpack
 
+    from ._codec import E
     from ._decoder import R
     from ._errors import RecordError
     from ._iterate import AsyncSource, Options, Source
-    from ._patch import Changes, E
+    from ._patch import Changes
 
 __all__ = [
     "END",
@@ -282,5 +283,6 @@ def stamp(
     >>> stamped
     b'\x00\x00\x00\t\x81\xa6stream\xc2\x00\x00\x00\t\x81\xa6stream\xc2'
     """
+    messages = messages if isinstance(messages, list) else listed(messages)
     envelopes, stamped = MSGPACK.stamp_all(messages, type, on_error, extra, changes)
     return envelopes, encode(stamped)

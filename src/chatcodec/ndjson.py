@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from msgspec import Struct
     from typing_extensions import Buffer, Unpack
 
+    from ._codec import E
     from ._decoder import R
     from ._errors import RecordError
     from ._iterate import AsyncSource, Options, Source
-    from ._patch import Changes, E
+    from ._patch import Changes
 
 __all__ = [
     "END",
@@ -287,5 +288,6 @@ def stamp(
     >>> lines
     b'{"cost":0.25,"sessionId":"s-1"}\n{"cost":1,"sessionId":"s-1"}\n'
     """
+    messages = messages if isinstance(messages, list) else listed(messages)
     envelopes, stamped = JSON.stamp_all(messages, type, on_error, extra, changes)
     return envelopes, b"\n".join([*on_one_line(stamped), b""])

@@ -37,11 +37,12 @@ if TYPE_CHECKING:
     from msgspec import Struct
     from typing_extensions import Buffer, Unpack
 
+    from ._codec import E
     from ._decoder import R
     from ._errors import RecordError
     from ._iterate import AsyncSource, Source
     from ._iterate import EventOptions as Options
-    from ._patch import Changes, E
+    from ._patch import Changes
 
 __all__ = [
     "END",
@@ -281,5 +282,6 @@ def stamp(
     >>> events
     b'data: {"cost":0.25,"sessionId":"s-1"}\n\ndata: {"sessionId":"s-1"}\n\n'
     """
+    messages = messages if isinstance(messages, list) else listed(messages)
     envelopes, stamped = JSON.stamp_all(messages, type, on_error, extra, changes)
     return envelopes, b"".join([b"data: %b\n\n" % line for line in on_one_line(stamped)])

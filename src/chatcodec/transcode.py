@@ -11,27 +11,22 @@ To read a field as well, call `chatcodec.msgpack.peek` on the MessagePack side: 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from . import json, msgpack
-from ._errors import raise_decode_error, raise_encode_error, unsupported
+from ._errors import decode_error, encode_error
+from ._patch import JSON, MSGPACK
 from ._record import ChatCompletionResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from typing_extensions import Buffer
+
+    from ._codec import Codec
 
 __all__ = ["json_to_msgpack", "msgpack_to_json"]
 
 _NOT_HELD = "a value or key is of a kind that the format cannot hold"
-
-_decode_json = msgspec.json.Decoder().decode
-_decode_msgpack = msgspec.msgpack.Decoder().decode
-_encode_json = msgspec.json.Encoder(enc_hook=unsupported).encode
-_encode_msgpack = msgspec.msgpack.Encoder().encode
 
 
 def json_to_msgpack(buf: Buffer) -> bytes:
@@ -50,17 +45,7 @@ def json_to_msgpack(buf: Buffer) -> bytes:
     >>> json_to_msgpack(b'{"stream":true,"region":"eu"}')
     b'\x82\xa6stream\xc3\xa6region\xa2eu'
     """
-    try:
-        fields = _decode_json(buf)
-        timestamp = msgspec.convert(fields, ChatCompletionResponse).timestamp
-    except Exception as error:
-        _raise_not_decoded(error, json.decode, buf)
-    if timestamp is not None:
-        fields["timestamp"] = timestamp
-    try:
-        return _encode_msgpack(fields)
-    except Exception as error:
-        _raise_not_held(error)
+    return _transcoded(buf, msgspec.json, JSON, msgspec.msgpack)
 
 
 def msgpack_to_json(buf: Buffer) -> bytes:
@@ -79,34 +64,25 @@ def msgpack_to_json(buf: Buffer) -> bytes:
     >>> msgpack_to_json(b"\x82\xa6stream\xc3\xa6region\xa2eu")
     b'{"stream":true,"region":"eu"}'
     """
-    try:
-        fields = _decode_msgpack(buf)
-        msgspec.convert(fields, ChatCompletionResponse)
-    except Exception as error:
-        _raise_not_decoded(error, msgpack.decode, buf)
-    try:
-        return _encode_json(fields)
-    except Exception as error:
-        _raise_not_held(error)
+    return _transcoded(buf, msgspec.msgpack, MSGPACK, msgspec.json)
 
 
-def _raise_not_decoded(error: Exception, decode: Callable[[Buffer], object], buf: Buffer) -> NoReturn:
-    """Raise what is wrong with the record in `buf`, or `EncodeError` if only an unknown field cannot be converted."""
-    if isinstance(error, msgspec.ValidationError) or "hashable" in str(error):
-        decode(buf)
+def _transcoded(buf: Buffer, source: Any, codec: Codec, target: Any) -> bytes:
+    """Convert a message from the format `source`, whose codec is `codec`, to the format `target`."""
+    try:
+        fields = source.decode(buf)
+        timestamp = msgspec.convert(fields, ChatCompletionResponse).timestamp
+    except Exception as error:
+        if not (isinstance(error, msgspec.ValidationError) or "hashable" in str(error)):
+            raise decode_error(error, buf)
+        codec.decode(buf)  # raises what is wrong with the record, with the path to it
         raise msgspec.EncodeError(_NOT_HELD) from None
+    if timestamp is not None:
+        fields["timestamp"] = timestamp
     try:
-        raise_decode_error(error, buf)
-    finally:
-        del error
-
-
-def _raise_not_held(error: Exception) -> NoReturn:
-    """Raise `error` as an `EncodeError`."""
-    if isinstance(error, TypeError):
+        return target.encode(fields)  # type: ignore[no-any-return]
+    except TypeError:
         # It was decoded from one format, so it is the other one that cannot hold it.
         raise msgspec.EncodeError(_NOT_HELD) from None
-    try:
-        raise_encode_error(error)
-    finally:
-        del error
+    except Exception as error:
+        raise encode_error(error)
