@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Union
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from msgspec import Raw
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     T = TypeVar("T", default=ChatCompletionResponse)
     R = TypeVar("R", default=ChatCompletionResponse)
     D = TypeVar("D", bound="StreamDecoder[Any]")
-    Failure = Union[BaseException, None]
 else:
     from typing import TypeVar  # only type checkers need the default
 
@@ -35,11 +34,12 @@ else:
 # still has room for a thousand connections that each buffer one.
 MAX_RECORD_BYTES = 16 * 1024 * 1024
 
-# How many bytes the fast path takes at a time: at most, after a record that it stopped at, and at least, if it stops
-# again and again. Bytes that it had already split after such a record are split again, so it takes fewer of them.
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+# How many bytes the fast path takes at a time, at most and at least. What it had already split after a record at which
+# it stopped is split again, so it takes less if it stops again and again.
 _RUN_BYTES = 64 * 1024
-_RUN_BYTES_AFTER_STOP = 1024
-_FEWEST_RUN_BYTES = 16
+_FEWEST_RUN_BYTES = 8
 
 # Up to this size, copying an incomplete record for each chunk costs less than growing it in place.
 _SHORT = 4096
@@ -47,21 +47,28 @@ _SHORT = 4096
 # Half of a surrogate pair in JSON, or text after a backslash that looks like one. Either may become another escape.
 _HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
-_STREAM_ERRORS = ("incomplete", "upstream")
-
 
 class StreamDecoder(Generic[T]):
     """The part of a stream decoder that does not depend on the framing.
 
     `_buffer[_pos:]` has been received but not decoded, and no record ends in it before `_searched`. `_offset` is the
-    position of the buffer in the stream, `_index` the number of records so far. While a record that is too long is
-    being skipped, `_skipped` is its index, offset and first bytes. `_missing` is empty, or says why a stream that ended
-    now would be incomplete even if all its records are whole; so does `_cut`, whatever comes before the end.
+    position of the buffer in the stream, `_index` the number of records so far. `_optional` is skipped if it comes
+    next: a byte order mark, the second half of a line end. While a record that is too long is being skipped, `_skipped`
+    is its index, its offset, the end of its known part and its first bytes. `_missing` is empty, or says why a stream
+    that ended now would be incomplete even if all its records are whole; so does `_cut`, whatever comes before the end.
     """
 
     _unit: ClassVar[str]
-    _overhead: ClassVar[int]
     _format: Any
+    _header: ClassVar[int] = 0  # bytes before a record
+    _overhead: ClassVar[int] = 1  # bytes that frame a record, at least
+    _too_long = "longer than the limit of {limit} bytes"
+    _mark = b""  # what may stand before the first record
+    # Where a record that is too long ends can depend on one of these at the end of the buffer.
+    _halves: ClassVar[tuple[bytes, ...]] = ()
+    # Why a stream is incomplete that ends without any record, or after one.
+    _without_record = ""
+    _after_record = ""
 
     def __init__(
         self,
@@ -87,11 +94,12 @@ class StreamDecoder(Generic[T]):
         self._searched = 0
         self._offset = 0
         self._index = 0
+        self._optional = self._mark
         self._run_bytes = self._most_run_bytes
-        self._skipped: tuple[int, int, bytes] | None = None
+        self._skipped: tuple[int, int, int, bytes] | None = None
         self._records: list[T] = []
         self._error: RecordError | None = None
-        self._missing = ""
+        self._missing = self._without_record
         self._cut = ""
 
     @property
@@ -112,28 +120,25 @@ class StreamDecoder(Generic[T]):
         """
         if type(data) is not bytes:
             data = contiguous(data)  # records can be views of it, so it must not change
-        buffer = self._buffer
-        if not buffer:
+        if not self._buffer:
             self._buffer = data
         elif data:
             if self._pos:  # after an error
                 self._trim()
-                buffer = self._buffer
             # A buffer shorter than the chunk is copied, a longer one grows in place.
-            if len(buffer) > _SHORT and len(buffer) > len(data) and type(buffer) is bytes:
-                buffer = bytearray(buffer)
-            buffer += data
-            self._buffer = buffer
+            size = len(self._buffer)
+            kind = bytearray if size > _SHORT and size > len(data) else bytes
+            if type(self._buffer) is not kind:
+                self._buffer = kind(self._buffer)
+            self._buffer += data
         try:
-            while (self._skipped is None or self._skip()) and self._step():
+            while (not (self._optional or self._skipped) or self._is_at_record()) and self._step():
                 pass
         except RecordError as error:
             error.records = self._take_records()
             raise
-        if pos := self._pos:
-            self._offset += pos
-            self._buffer = self._buffer[pos:]
-            self._pos = 0
+        if self._pos:
+            self._trim()
         self._searched = len(self._buffer)
         return self._take_records()
 
@@ -145,12 +150,13 @@ class StreamDecoder(Generic[T]):
             RecordError: the stream is whole, but bad records had not been reported yet. This is the first of them;
                 its `records` are the last good ones.
         """
-        while True:
+        ended = False
+        while not ended:
             try:
-                while self._step():
+                while (not (self._optional or self._skipped) or self._is_at_record()) and self._step():
                     pass
+                ended = True
                 self._end()
-                break
             except RecordError as error:
                 if self._error is None or isinstance(error, StreamError) > isinstance(self._error, StreamError):
                     self._error = error
@@ -179,53 +185,98 @@ class StreamDecoder(Generic[T]):
         else:
             self._buffer = self._buffer[pos:]
 
-    def _pass(
-        self, records: list[Any], count: int, pos: int, stop: int = sys.maxsize, interrupt: Failure = None
-    ) -> bool:
-        """Take `records` and advance to `pos`, past `count` records and keep-alives.
+    def _is_at_record(self) -> bool:
+        """Skip what belongs to no record; return False if more of that may follow."""
+        if self._optional:
+            found = self._buffer[self._pos : self._pos + len(self._optional)]
+            if len(found) < len(self._optional) and self._optional.startswith(found):
+                return False
+            self._pos += len(found) if found == self._optional else 0
+            self._optional = b""
+        return self._skipped is None or self._skip()
 
-        Return whether the buffer reaches `stop`, the end of the run. Raises `interrupt`, which `_decode_all` has
-        returned, if there is one.
-        """
+    def _skip(self) -> bool:
+        """Skip to the end of a record that is too long; return False if it has not arrived."""
+        _, end = self._find_end()
+        if end:
+            self._skipped = None
+            self._pass([], 0, end)
+        else:
+            self._pos = max(self._pos, len(self._buffer) - self._buffer.endswith(self._halves))
+        return end > 0
+
+    def _pass(self, records: list[Any], count: int, pos: int) -> None:
+        """Take `records` and advance to `pos`, past `count` records and keep-alives."""
+        if records:
+            self._missing = self._after_record
+        if self._halves:
+            self._optional = b"\n" if self._buffer[pos - 1] in b"\r" else b""
         # A signal handler can raise at any call. There is none between these, so no record is lost or taken twice.
         self._records += records
         self._index += count
         self._pos = pos
-        if interrupt is not None:
-            raise interrupt
+
+    def _take_all(self, messages: list[bytes], end: int) -> BaseException | None:
+        """Decode messages, whose last record ends at `end`, and pass them up to the first that fails.
+
+        Return what that one raised. Raises what a signal handler raised meanwhile.
+        """
+        records: list[Any] = []
+        failure = None
+        decoded = messages if self._decode is bytes else map(self._decode, messages)
+        try:
+            records.extend(decoded)
+        except BaseException as error:
+            failure = detached(error)
+        count = len(records)
+        if count < len(messages):
+            if count:
+                self._pass(records, count, self._find_start(messages, count, end))
+            return StopIteration() if failure is None else failure  # `extend` takes that for the end of the messages
+        self._pass(records, count, end)
+        if failure is not None:  # no message caused it: it surfaced when the call of C code returned
+            raise failure
+        return None
+
+    def _take_run(self, messages: list[bytes], end: int, stop: int, *, whole: bool = True) -> bool:
+        """Decode the messages of a run of records, which ends at `end`, and return whether the buffer reaches `stop`.
+
+        At the first that fails, and at the end if the run is not `whole`, take the exact path.
+        """
+        failure = self._take_all(messages, end) if messages else None
+        if failure is not None or not whole:
+            self._run_bytes = max(self._run_bytes // 8, _FEWEST_RUN_BYTES)
+            return self._take_record(failure)
         if len(self._buffer) < stop:
             return False
         self._run_bytes = min(2 * self._run_bytes, self._most_run_bytes)
         return True
 
-    def _stop(self, records: list[Any], count: int, pos: int, failure: Failure, *, tried: bool) -> Failure:
-        """Stop the fast path at the record at `pos`, after `_pass`; return why decoding it failed.
+    def _take_record(self, failure: BaseException | None = None) -> bool:
+        """Decode, report or skip the record at `_pos`; return False if it is incomplete.
 
-        If it was not `tried`, the failure from `_decode_all` is not the record's, and is raised.
+        `failure` is what decoding it has already raised, if anything.
         """
-        most = _RUN_BYTES_AFTER_STOP if pos > self._pos else max(self._run_bytes // 4, _FEWEST_RUN_BYTES)
-        self._run_bytes = min(most, self._most_run_bytes)
-        self._pass(records, count, pos, interrupt=None if tried else failure)
-        return StopIteration() if tried and failure is None else failure  # `extend` took it for the end of the messages
+        start = self._pos
+        self._run_bytes = min(2 * self._run_bytes, self._most_run_bytes)  # the record may be longer than a run
+        stop, end = self._find_end()
+        if stop - start > self._limit + self._header:
+            reason = self._too_long.format(size=stop - start - self._header, limit=self._limit)
+            data = b"" if self._header else bytes(self._buffer[start : start + DATA_BYTES])
+            self._skipped = self._index + 1, self._offset + start, self._offset + stop, data
+            self._index += 1
+            self._skip()
+            self._report("too_long", start, reason, data)
+        elif end:
+            self._take(stop, end, failure)
+        return end > 0
 
-    def _decode_all(self, messages: list[Any]) -> tuple[list[Any], Failure]:
-        """Decode messages up to the first that fails; return the records, and what that one raised.
-
-        If all were decoded, no message caused the error: a signal handler raised it, such as `KeyboardInterrupt`, and
-        it surfaced when the call of C code returned.
-        """
-        records: list[Any] = []
-        decoded = messages if self._decode is bytes else map(self._decode, messages)
-        try:
-            records.extend(decoded)
-        except BaseException as error:
-            return records, detached(error)
-        return records, None
-
-    def _take_message(self, message: bytes, end: int, failure: Failure, *, cut: bool, data: bytes = b"") -> None:
+    def _take_message(
+        self, message: bytes, end: int, failure: BaseException | None, *, cut: bool = False, data: bytes = b""
+    ) -> None:
         """Decode the message of the record at `_pos`, which ends at `end`, or report, with `data`, why that fails.
 
-        `failure` is what decoding it has already raised, if anything. If the record is `cut`, the stream has failed.
+        If the record is `cut`, the stream has failed.
         """
         start = self._pos
         try:
@@ -234,51 +285,48 @@ class StreamDecoder(Generic[T]):
                 self._format.decode(_HALF_PAIR.sub(rb"\\u0020", message), type=Raw)
         except READ_FAILURES as error:
             failure = detached(error)
-        records, failure = self._decode_all([message]) if failure is None else ([], failure)
-        self._pass(records, 1, end, interrupt=failure if records else None)
-        if not records:
-            kind, cause = rejection(failure or StopIteration(), message)
+        if failure is None:
+            failure = self._take_all([message], end)
+        if failure is not None:
+            self._pass([], 1, end)
+            kind, cause = rejection(failure, message)
             self._report("incomplete" if cut else kind, start, str(cause), data or message, cause)
 
     def _report(self, kind: Kind, start: int, reason: str, data: bytes, cause: Exception | None = None) -> None:
         """Report what is wrong with the record that started at `start`, and that `_pass` has passed."""
-        error_type = StreamError if kind in _STREAM_ERRORS else RecordError
+        self._missing = "" if kind == "upstream" else self._after_record
+        error_type = StreamError if kind in ("incomplete", "upstream") else RecordError
         shown = data[: min(DATA_BYTES, self._limit)]
         on_error = None if error_type is StreamError else self._on_error
         report(error_type(kind, self._unit, self._index, self._offset + start, reason, shown), cause, on_error)
 
-    def _report_long(self, reason: str, data: bytes) -> None:
-        """Report the record at `_pos` as too long, with its first bytes as `data`, and skip what has arrived of it."""
-        start = self._pos
-        self._skipped = self._index + 1, self._offset + start, data
-        self._index += 1
-        self._skip()
-        self._report("too_long", start, reason, data)
-
     def _end(self) -> None:
-        """Handle an incomplete last record, then a missing end. Called again after an error, until it raises none."""
+        """Handle an incomplete last record, then a missing end."""
         if self._skipped is not None:
-            self._index, offset, data = self._skipped
-            self._pos = len(self._buffer)
-            self._skipped = None
+            self._index, offset, _, data = self._skipped
             self._report("incomplete", offset - self._offset, "stream ended inside a record that is too long", data)
-        elif self.buffered:
-            self._end_record()
+        if self.buffered:
+            self._take(len(self._buffer), len(self._buffer), cut=True)
         if reason := self._cut or self._missing:
-            self._cut = self._missing = ""
             self._index += 1
             self._report("incomplete", self._pos, reason, b"")
 
-    if TYPE_CHECKING:  # a framing implements these
-        # Decode whole records from `_pos` on, and then the one that needs the exact path, if any.
+    def _find_start(self, messages: list[bytes], count: int, end: int) -> int:
+        """Return where the record after the first `count` starts, in a run with these messages that ends at `end`."""
+        return end - sum(map(len, messages[count:])) - self._header * (len(messages) - count)
+
+    if TYPE_CHECKING:
+        # Decode a run of whole records from `_pos` on, or the one record that needs the exact path.
         # Return False if only an incomplete record remains.
         def _step(self) -> bool: ...
 
-        # Skip to the end of a record that is too long; return False if the end has not arrived.
-        def _skip(self) -> bool: ...
+        # Return where the content of the record at `_pos` ends, as far as it is known, and where the record ends, which
+        # is 0 if that has not arrived.
+        def _find_end(self) -> tuple[int, int]: ...
 
-        # Decode or report the record at `_pos`, which the stream ended in.
-        def _end_record(self) -> None: ...
+        # Decode, report or skip the record at `_pos` with that content and that end, or what has arrived of it if it is
+        # `cut`. `failure` is what decoding it has already raised, if anything.
+        def _take(self, stop: int, end: int, failure: BaseException | None = None, *, cut: bool = False) -> None: ...
 
 
 def next_index(decoder: StreamDecoder[Any]) -> int:

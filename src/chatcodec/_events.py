@@ -35,49 +35,37 @@ def last_end(data: bytes | bytearray, start: int, stop: int) -> int:
     return found + (3 if data[found + 1 : found + 3] == b"\r\n" else 2)
 
 
-def split(run: bytes) -> tuple[list[bytes], list[int], bool]:
-    """Split a run of whole events, up to the first that needs the exact path.
-
-    Return the data of the events that have some, the numbers (from 0) of those that have none, and whether the whole
-    run was split.
-    """
+def split(run: bytes) -> tuple[list[bytes], bool]:
+    """Return the data of the events in a run, up to the first that needs the exact path, and whether there is none."""
     end = b"\r\n\r\n" if run.endswith(b"\r\n\r\n") else b"\n\n"
     if run.startswith(b"data: "):
         # Most streams have no other fields, and this is three times faster than what follows.
         messages: list[bytes] = run[6 : -len(end)].split(end + b"data: ")
         text = b"".join(messages)
         if _LF not in text and _CR not in text:
-            return messages, [], True
+            return messages, True
     if _CR in run:
         run = b"\n".join([*run.splitlines(), b""])  # splits bytes at the three line ends of the standard, and no other
     messages = []
-    idle: list[int] = []
     # Whether an event with these bytes around its data is a record. They vary little, so few events have to be parsed.
-    known: dict[tuple[bytes, ...], bool | None] = {}
+    known: dict[tuple[bytes, ...], bool] = {}
     for event in run[:-2].split(b"\n\n"):
         before, name, value = event.partition(b"data:")
         message, newline, after = value.partition(b"\n")
         shape = before, name, newline, after
-        is_record = known.get(shape)
-        if is_record is None:
-            is_record = known[shape] = _is_record(event, before)
-        if is_record:
-            messages.append(message.removeprefix(b" "))
-        elif is_record is None:
-            return messages, idle, False
-        else:
-            idle.append(len(messages) + len(idle))
-    return messages, idle, True
+        if shape not in known:
+            known[shape] = _is_record(event, before)
+        if not known[shape]:
+            return messages, False
+        messages.append(message.removeprefix(b" "))
+    return messages, True
 
 
-def _is_record(event: bytes, before: bytes) -> bool | None:
-    """Return whether `event` has data, which follows `before`; None if only the exact path can decide."""
-    if not event or event[0] == _LF or event[-1] == _LF:
-        return None  # extra blank lines, each of which counts as an event
-    kind, data, foreign = parse(event)
-    if kind == b"error" or len(data) > 1 or (before[-1:] not in (b"", b"\n") if data else foreign):
-        return None
-    return bool(data)
+def _is_record(event: bytes, before: bytes) -> bool:
+    """Return whether `event` is a record with one line of data, which follows `before`."""
+    kind, data, _ = parse(event)
+    # Extra blank lines count as events of their own.
+    return kind != b"error" and len(data) == 1 and before[-1:] in (b"", b"\n") and _LF not in (event[0], event[-1])
 
 
 def before_blank(messages: list[bytes]) -> list[bytes]:

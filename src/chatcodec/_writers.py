@@ -127,6 +127,14 @@ def _one_line(message: bytes, number: int) -> bytes:
     raise not_encoded(number, f"line breaks in what is not JSON: {cause}") from cause
 
 
+def on_one_line(messages: list[bytes]) -> list[bytes]:
+    """Return JSON messages without line breaks, which can only be white space between tokens."""
+    text = b"".join(messages)
+    if b"\n" not in text and b"\r" not in text:
+        return messages
+    return [message.replace(b"\n", b" ").replace(b"\r", b" ") for message in messages]
+
+
 def iterate(items: Iterable[Any], encode: Encode, end: bytes) -> Iterator[bytes]:
     """Return an iterator over one chunk per item, then `end`."""
     _check(items, "an iterable of records, messages, or lists of them")

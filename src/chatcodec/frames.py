@@ -74,89 +74,56 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
     """
 
     _unit = "frame"
-    _overhead = 4
     _format = msgspec.msgpack
-
-    def _reset(self) -> None:
-        super()._reset()
-        # How many bytes of a frame that is too long remain to be skipped.
-        self._left = 0
-        # How many bytes from `_pos` on complete the next frame, or its header.
-        self._wanted = 4
+    _overhead = _header = 4
+    _too_long = "{size} bytes long, beyond the limit of {limit}"
 
     def _step(self) -> bool:
         buffer, start = self._buffer, self._pos
-        if len(buffer) - start < self._wanted:
+        arrived = len(buffer) - start
+        if arrived < _HEADER.size:
             return False
-        self._wanted = 4
-        if type(buffer) is bytearray:  # a long frame arrived in parts
-            if not self._take_frame():
-                return False
-            self._trim()
-            self._buffer = bytes(self._buffer)
-            return True
+        # 4 is the size of a header, as a literal: looking up a name for every frame would cost 2 %.
+        begin, end = 4, 4 + _unpack(buffer, start)[0]
+        if arrived < end <= self._limit:
+            return False
         stop = start + self._run_bytes
-        run = buffer[start:stop]
+        run = bytes(buffer[start:stop])
         size = len(run)
         messages: list[Any] = []
-        # 4 is the size of a header, as a literal: looking up a name for every frame would cost 2 %.
-        begin, end = 4, 4 + _unpack(run)[0]
         while end <= size:
             messages.append(run[begin:end])
             begin = end + 4
             end = begin + _unpack(run, end)[0] if begin <= size else begin
         if not messages:
-            self._pass([], 0, start, stop)
-            return self._take_frame()
-        size = len(messages)
+            return self._take_record()
+        whole = end - begin <= self._limit  # a frame that is too long is reported without waiting for it
+        end = start + begin - 4
         if self._decode is bytes and not all(messages):
             del messages[messages.index(b"") :]  # an empty frame is not a record
-        records, failure = self._decode_all(messages)
-        count = len(records)
-        if count < size:
-            pos = start + 4 * count + sum(map(len, messages[:count]))
-            return self._take_frame(self._stop(records, count, pos, failure, tried=count < len(messages)))
-        is_long = end - begin > self._limit  # reported without waiting for the rest
-        self._wanted = 4 if is_long else 4 + end - begin
-        more = self._pass(records, count, start + begin - 4, stop, failure)
-        return self._take_frame() if is_long else more
+            end = start + sum(map(len, messages)) + 4 * len(messages)
+            whole = False
+        return self._take_run(messages, end, stop, whole=whole)
 
-    def _take_frame(self, failure: BaseException | None = None) -> bool:
-        """Decode, report or skip the frame at `_pos`; return False if it is incomplete."""
-        buffer, start = self._buffer, self._pos
-        begin = start + 4
-        (length,) = _unpack(buffer, start)
-        if length > self._limit:
-            self._left = 4 + length
-            self._report_long(f"{length} bytes long, beyond the limit of {self._limit}", b"")
-            return True
-        end = begin + length
-        if end > len(buffer):
-            self._wanted = 4 + length
-            return False
-        if length:
-            self._take_message(bytes(memoryview(buffer)[begin:end]), end, failure, cut=False)
+    def _find_end(self) -> tuple[int, int]:
+        if self._skipped is not None:
+            end = self._skipped[2] - self._offset
         else:
-            self._pass([], 1, end)
-        return True
+            end = self._pos + 4 + _unpack(self._buffer, self._pos)[0]
+        return end, end if end <= len(self._buffer) else 0
 
-    def _skip(self) -> bool:
-        step = min(self._left, len(self._buffer) - self._pos)
-        self._left -= step
-        self._pos += step
-        if not self._left:
-            self._skipped = None
-        return not self._left
-
-    def _end_record(self) -> None:
+    def _take(self, stop: int, end: int, failure: BaseException | None = None, *, cut: bool = False) -> None:
         start = self._pos
-        self._pass([], 1, len(self._buffer))
-        data = bytes(self._buffer[start + 4 :])
-        if len(self._buffer) < start + _HEADER.size:
+        message = bytes(memoryview(self._buffer)[start + 4 : end])
+        if message and not cut:
+            self._take_message(message, end, failure)
+            return
+        self._pass([], 1, end)
+        if cut:
             reason = "stream ended inside the 4-byte length"
-        else:
-            reason = f"stream ended after {len(data)} of {_unpack(self._buffer, start)[0]} bytes"
-        self._report("incomplete", start, reason, data)
+            if end - start >= _HEADER.size:
+                reason = f"stream ended after {len(message)} of {_unpack(self._buffer, start)[0]} bytes"
+            self._report("incomplete", start, reason, message)
 
 
 def iter_decode(

@@ -13,12 +13,13 @@ from io import BytesIO
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
-from . import _iterate
-from ._decoder import T
+import msgspec
+
+from . import _decoder, _iterate
+from ._decoder import BYTE_ORDER_MARK, T
 from ._patch import JSON
 from ._record import ChatCompletionResponse, Envelope
-from ._text import TextDecoder, on_one_line
-from ._writers import BLANK, Item, Message, aiterate, encode_json_lines, iterate, listed
+from ._writers import BLANK, Item, Message, aiterate, encode_json_lines, iterate, listed, on_one_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -50,7 +51,7 @@ __all__ = [
 _VISIBLE = b"!"
 
 
-class StreamDecoder(TextDecoder[T]):
+class StreamDecoder(_decoder.StreamDecoder[T]):
     r"""Decode a stream of JSON lines, from chunks of any size.
 
     Args:
@@ -75,57 +76,37 @@ class StreamDecoder(TextDecoder[T]):
     """
 
     _unit = "line"
+    _format = msgspec.json
+    _mark = BYTE_ORDER_MARK
 
     def _step(self) -> bool:
-        if not self._index:
-            self._pass_byte_order_mark()
         buffer, start = self._buffer, self._pos
         stop = start + self._run_bytes
         end = buffer.rfind(b"\n", self._searched, stop) + 1
         if end <= start:
-            return self._pass([], 0, start, stop) and self._take_line()
+            return len(buffer) >= stop and self._take_record()
         file = BytesIO(buffer[start:end])
-        if self._decode is bytes:
-            lines = [*map(bytes.removesuffix, file, repeat(b"\n"))]
-            visible = buffer.find(b"\r", start, end) < 0 and min(lines) >= _VISIBLE
-            return self._pass(lines if visible else _visible(lines), len(lines), end, stop)
-        lines = [*file]
-        records, failure = self._decode_all(lines)
-        count = len(records)
-        if count == len(lines):
-            return self._pass(records, count, end, stop, failure)
-        return self._take_line(self._stop(records, count, end - sum(map(len, lines[count:])), failure, tried=True))
+        if self._decode is not bytes:
+            return self._take_run([*file], end, stop)
+        lines = [*map(bytes.removesuffix, file, repeat(b"\n"))]
+        count = len(lines)
+        if buffer.find(b"\r", start, end) >= 0 or min(lines) < _VISIBLE:
+            lines = [line for line in map(bytes.removesuffix, lines, repeat(b"\r")) if line.strip(BLANK)]
+        self._pass(lines, count, end)
+        return len(buffer) >= stop
 
-    def _take_line(self, failure: BaseException | None = None) -> bool:
-        """Decode, report or skip the line at `_pos`; return False if it is incomplete."""
-        buffer, start = self._buffer, self._pos
-        end = buffer.find(b"\n", max(self._searched, start)) + 1
-        if self._is_long(end - 1 if end else len(buffer)):
-            return True
-        if not end:
-            return False
-        self._take(bytes(buffer[start:end]), end, failure)
-        return True
+    def _find_end(self) -> tuple[int, int]:
+        end = self._buffer.find(b"\n", max(self._searched, self._pos)) + 1
+        return (end - 1 if end else len(self._buffer)), end
 
-    def _take(self, text: bytes, end: int, failure: BaseException | None = None, *, cut: bool = False) -> None:
-        message = text.removesuffix(b"\n").removesuffix(b"\r")
+    def _take(self, stop: int, end: int, failure: BaseException | None = None, *, cut: bool = False) -> None:
+        line = bytes(self._buffer[self._pos : end])
+        message = line.removesuffix(b"\n").removesuffix(b"\r")
         if message.strip(BLANK):
             # Decoded with its "\n", as on the fast path: the reason for an error depends on it.
-            self._take_message(message if self._decode is bytes else text, end, failure, cut=cut, data=message)
+            self._take_message(message if self._decode is bytes else line, end, failure, cut=cut, data=message)
         else:
             self._pass([], 1, end)
-
-    def _skip(self) -> bool:
-        end = self._buffer.find(b"\n", self._pos) + 1
-        self._pos = end or len(self._buffer)
-        if end:
-            self._skipped = None
-        return end > 0
-
-
-def _visible(lines: list[bytes]) -> list[bytes]:
-    r"""Return `lines` without the ``\r`` of ``\r\n``, and without blank ones."""
-    return [line for line in map(bytes.removesuffix, lines, repeat(b"\r")) if line.strip(BLANK)]
 
 
 def iter_decode(

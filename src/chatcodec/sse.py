@@ -23,13 +23,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from . import _decoder, _iterate
 from ._decoder import T
 from ._events import DONE, EVENT_END, LINE_ENDS, before_blank, encode_events, last_end, parse, size_of, split
 from ._patch import JSON
 from ._record import ChatCompletionResponse, Envelope
-from ._text import TextDecoder, on_one_line
-from ._writers import BLANK, Item, Message, aiterate, iterate, listed
+from ._writers import BLANK, Item, Message, aiterate, iterate, listed, on_one_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -59,7 +60,7 @@ __all__ = [
 ]
 
 
-class StreamDecoder(TextDecoder[T]):
+class StreamDecoder(_decoder.StreamDecoder[T]):
     r"""Decode a stream of server-sent events, from chunks of any size.
 
     The `data` of its errors is the event's data, or the first bytes of an event that is too long or has no data.
@@ -88,6 +89,10 @@ class StreamDecoder(TextDecoder[T]):
     """
 
     _unit = "event"
+    _format = msgspec.json
+    _mark = _decoder.BYTE_ORDER_MARK
+    _halves = LINE_ENDS
+    _without_record = "stream ended without an event"
 
     def __init__(
         self,
@@ -100,84 +105,48 @@ class StreamDecoder(TextDecoder[T]):
         self._after_record = "stream ended without [DONE]" if require_done else ""
         super().__init__(type, max_record_bytes=max_record_bytes, on_error=on_error)
 
-    def _reset(self) -> None:
-        super()._reset()
-        self._missing = "stream ended without an event"
-        self._after_cr = False  # whether a "\n" at `_pos` belongs to the "\r" before it
-
     def _step(self) -> bool:
-        if self._after_cr and self._pos < len(self._buffer):
-            self._after_cr = False
-            self._pos += self._buffer.startswith(b"\n", self._pos)
-        if not self._index:
-            self._pass_byte_order_mark()
         buffer, start = self._buffer, self._pos
         stop = start + self._run_bytes
         end = last_end(buffer, max(start, self._searched - 1), stop)
         if not end:
-            return (self._pass([], 0, start, stop) or buffer[start : start + 1] in LINE_ENDS) and self._take_event()
+            return (len(buffer) >= stop or buffer[start : start + 1] in LINE_ENDS) and self._take_record()
         run = bytes(buffer[start:end])
-        messages, idle, whole = split(run)
-        # A message that is not a record does not decode as any other type.
-        candidates = before_blank(messages) if self._decode is bytes else messages
-        records, failure = self._decode_all(candidates)
-        count = len(records)
-        if count:
-            self._missing = self._after_record
-        if whole and count == len(messages):
-            self._after_cr = buffer[end - 1] in b"\r"
-            return self._pass(records, count + len(idle), end, stop, failure)
-        for number in idle:
-            count += number <= count
-        tried = len(records) < len(candidates)
-        return self._take_event(self._stop(records, count, start + size_of(run, count), failure, tried=tried))
+        messages, whole = split(run)
+        if self._decode is bytes:
+            count = len(messages)
+            messages = before_blank(messages)  # no other type decodes what is not a record
+            whole = whole and len(messages) == count
+        if not whole:
+            end = start + size_of(run, len(messages))
+        return self._take_run(messages, end, stop, whole=whole)
 
-    def _take_event(self, failure: BaseException | None = None) -> bool:
-        """Decode, report or skip the event at `_pos`, or a blank line there; return False if it is incomplete."""
+    def _find_start(self, messages: list[bytes], count: int, end: int) -> int:
+        return self._pos + size_of(bytes(self._buffer[self._pos : end]), count)
+
+    def _find_end(self) -> tuple[int, int]:
         buffer, start = self._buffer, self._pos
-        if buffer[start : start + 1] in LINE_ENDS:
-            self._after_cr = buffer[start] in b"\r"  # the next step drops the second half of "\r\n"
-            self._pass([], 1, start + 1)
-            return True
+        if buffer[start : start + 1] in LINE_ENDS and self._skipped is None:
+            return start, start + 1  # a blank line counts as an event
         found = EVENT_END.search(buffer, max(start, self._searched - 1))
-        lines_end = found.start() + 1 if found else len(buffer)
-        if self._is_long(lines_end):
-            return True
-        if not found:
-            return False
-        self._after_cr = buffer[found.end() - 1] in b"\r"
-        self._take(bytes(buffer[start:lines_end]), found.end(), failure)
-        return True
+        return (found.start() + 1, found.end()) if found else (len(buffer), 0)
 
-    def _take(self, text: bytes, end: int, failure: BaseException | None = None, *, cut: bool = False) -> None:
+    def _take(self, stop: int, end: int, failure: BaseException | None = None, *, cut: bool = False) -> None:
         start = self._pos
+        text = bytes(self._buffer[start:stop])
         kind, data, foreign = parse(text)
         message = b"\n".join(data)
         visible = message.strip(BLANK)
         if kind != b"error" and visible not in (b"", DONE):
-            self._missing = self._after_record
             self._take_message(message, end, failure, cut=cut)
             return
         self._pass([], 1, end)
         if kind == b"error":
-            self._missing = ""
             self._report("upstream", start, "an error event from upstream", message)
         elif not data and foreign:
-            self._missing = self._after_record
             self._report("incomplete" if cut else "malformed", start, "no line of an event stream", text)
         elif visible:
             self._missing = ""
-
-    def _skip(self) -> bool:
-        self._missing = self._after_record  # too long or not, it was a record
-        if found := EVENT_END.search(self._buffer, self._pos):
-            self._pos = found.end()
-            self._after_cr = self._buffer[self._pos - 1] in b"\r"
-            self._skipped = None
-            return True
-        # A line end at the end of the buffer may be the first half of the event's end.
-        self._pos = max(self._pos, len(self._buffer) - self._buffer.endswith(LINE_ENDS))
-        return False
 
 
 def iter_decode(
