@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
 import chatcodec
 from chatcodec import Framing, frames, json, media_types, msgpack, ndjson, sse, transcode
 
@@ -20,23 +18,6 @@ def test_importing_it_imports_msgspec_and_nothing_slow() -> None:
     code = "import sys, msgspec; before = {*sys.modules}; from chatcodec import *; print(*{*sys.modules} - before)"
     # These are built into the interpreter or tiny. Anything else would slow down the start of every gateway.
     assert {name for name in run(code) if not name.startswith("chatcodec")} <= {"struct", "_struct", "gc"}
-
-
-@pytest.mark.parametrize("name", ["frames", "json", "media_types", "msgpack", "ndjson", "sse", "transcode", "Framing"])
-def test_a_module_or_protocol_is_imported_when_it_is_first_used(name: str) -> None:
-    loaded = f"'chatcodec.{'_framing' if name == 'Framing' else name}' in sys.modules"
-    assert run(f"import sys, chatcodec; print({loaded}); chatcodec.{name}; print({loaded})") == ["False", "True"]
-
-
-def test_a_deleted_module_is_imported_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = chatcodec.transcode
-    monkeypatch.delattr(chatcodec, "transcode")
-    assert chatcodec.transcode is module
-
-
-def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match=r"\Amodule 'chatcodec' has no attribute 'yaml'\Z"):
-        chatcodec.yaml  # type: ignore[attr-defined]  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_completion_offers_the_public_names_alone() -> None:

@@ -12,12 +12,11 @@ Bad input raises `DecodeError`, `ValidationError` or `RecordError`, and a broken
 cannot be encoded raises `EncodeError` or `TypeError`.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
 from msgspec import DecodeError, EncodeError, ValidationError
 
+from . import frames, json, media_types, msgpack, ndjson, sse, transcode
 from ._errors import RecordError, StreamError
+from ._framing import Framing
 from ._record import ChatCompletionResponse, Envelope
 
 __all__ = [
@@ -39,20 +38,6 @@ __all__ = [
 ]
 
 __version__ = "0.2.0"
-
-if TYPE_CHECKING:
-    from . import frames, json, media_types, msgpack, ndjson, sse, transcode
-    from ._framing import Framing
-else:  # with this, type checkers would accept any name
-
-    def __getattr__(name: str) -> object:
-        """Import a public module, or `Framing`, when it is first used (PEP 562)."""
-        if name not in __all__:
-            message = f"module {__name__!r} has no attribute {name!r}"
-            raise AttributeError(message)
-        if name == "Framing":
-            return import_module("._framing", __name__).Framing
-        return import_module(f".{name}", __name__)
 
 
 def __dir__() -> list[str]:
