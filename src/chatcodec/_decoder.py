@@ -61,7 +61,6 @@ class StreamDecoder(Generic[T]):
     _unit: ClassVar[str]
     _format: Any
     _header: ClassVar[int] = 0  # bytes before a record
-    _overhead: ClassVar[int] = 1  # bytes that frame a record, at least
     _too_long = "longer than the limit of {limit} bytes"
     _mark = b""  # what may stand before the first record
     # Where a record that is too long ends can depend on one of these at the end of the buffer.
@@ -81,8 +80,8 @@ class StreamDecoder(Generic[T]):
             message = f"max_record_bytes is {max_record_bytes}, and must be 1 or more, or None for no limit"
             raise ValueError(message)
         self._limit = sys.maxsize if max_record_bytes is None else max_record_bytes
-        # A record that ends within this many bytes, including what frames it, is not too long.
-        self._most_run_bytes = min(self._limit + self._overhead, _RUN_BYTES)
+        # A record that ends within this many bytes, with its header or the end of its line, is not too long.
+        self._most_run_bytes = min(self._limit + (self._header or 1), _RUN_BYTES)
         self._on_error = on_error
         # bytes() returns a `bytes` object itself, not a copy.
         self._decode: Callable[[bytes], Any] = bytes if type is bytes else self._format.Decoder(type).decode
@@ -137,8 +136,10 @@ class StreamDecoder(Generic[T]):
         except RecordError as error:
             error.records = self._take_records()
             raise
-        if self._pos:
-            self._trim()
+        if pos := self._pos:
+            self._offset += pos
+            self._buffer = self._buffer[pos:]
+            self._pos = 0
         self._searched = len(self._buffer)
         return self._take_records()
 
@@ -228,15 +229,14 @@ class StreamDecoder(Generic[T]):
             records.extend(decoded)
         except BaseException as error:
             failure = detached(error)
-        count = len(records)
-        if count < len(messages):
-            if count:
-                self._pass(records, count, self._find_start(messages, count, end))
-            return StopIteration() if failure is None else failure  # `extend` takes that for the end of the messages
-        self._pass(records, count, end)
-        if failure is not None:  # no message caused it: it surfaced when the call of C code returned
-            raise failure
-        return None
+        if len(records) == len(messages):
+            self._pass(records, len(records), end)
+            if failure is not None:  # no message caused it: it surfaced when the call of C code returned
+                raise failure
+            return None
+        if records:
+            self._pass(records, len(records), self._find_start(messages, len(records), end))
+        return StopIteration() if failure is None else failure  # `extend` takes that for the end of the messages
 
     def _take_run(self, messages: list[bytes], end: int, stop: int, *, whole: bool = True) -> bool:
         """Decode the messages of a run of records, which ends at `end`, and return whether the buffer reaches `stop`.
@@ -295,10 +295,8 @@ class StreamDecoder(Generic[T]):
     def _report(self, kind: Kind, start: int, reason: str, data: bytes, cause: Exception | None = None) -> None:
         """Report what is wrong with the record that started at `start`, and that `_pass` has passed."""
         self._missing = "" if kind == "upstream" else self._after_record
-        error_type = StreamError if kind in ("incomplete", "upstream") else RecordError
-        shown = data[: min(DATA_BYTES, self._limit)]
-        on_error = None if error_type is StreamError else self._on_error
-        report(error_type(kind, self._unit, self._index, self._offset + start, reason, shown), cause, on_error)
+        offset, shown = self._offset + start, data[: self._limit]
+        report(self._on_error, cause, kind, self._unit, self._index, offset, reason, shown)
 
     def _end(self) -> None:
         """Handle an incomplete last record, then a missing end."""

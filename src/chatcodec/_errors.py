@@ -206,11 +206,22 @@ def rejection(failure: BaseException, message: Buffer) -> tuple[Kind, Exception]
         del cause, failure
 
 
-def report(error: RecordError, cause: Exception | None, on_error: Callable[[RecordError], object] | None) -> None:
-    """Pass `error`, with its `cause`, to `on_error`; raise it if there is none."""
+def report(
+    on_error: Callable[[RecordError], object] | None,
+    cause: Exception | None,
+    kind: Kind,
+    unit: str,
+    index: int,
+    offset: int,
+    reason: str,
+    data: bytes,
+) -> None:
+    """Pass a `RecordError` with these attributes to `on_error`; raise it if there is none, or if the stream failed."""
+    is_failure = kind in ("incomplete", "upstream")
+    error = (StreamError if is_failure else RecordError)(kind, unit, index, offset, reason, data[:DATA_BYTES])
     error.__cause__ = cause
     try:
-        if on_error is None:
+        if is_failure or on_error is None:
             raise error
         on_error(error)
     finally:

@@ -15,7 +15,6 @@ from msgspec import UNSET, DecodeError, Raw, structs
 
 from ._codec import Codec
 from ._errors import (
-    DATA_BYTES,
     READ_FAILURES,
     RecordError,
     contiguous,
@@ -183,7 +182,9 @@ class PatchingCodec(Codec):
                 envelopes.append(envelope)
                 continue
             # Outside the `except`, so that the caught error does not become `__context__`.
-            _report(failure, number, buf, on_error)
+            kind, cause = rejection(failure, buf)
+            cause.__traceback__ = None  # its frames would keep the message alive
+            report(on_error, cause, kind, "message", number, 0, str(cause), contiguous(buf))
         return envelopes, changed
 
     def _append_all(
@@ -273,14 +274,6 @@ def _converted(name: str, value: Any, expected: Any) -> Any:
         raise TypeError(message) from None
     # msgspec passes an instance of a subclass of str, but does not encode it. It may have a __str__ of its own.
     return str.__str__(converted) if isinstance(converted, str) else converted
-
-
-def _report(failure: BaseException, number: int, buf: Buffer, on_error: Callable[[RecordError], object] | None) -> None:
-    """Report the bad message with that number; raise `failure` if the message is not to blame."""
-    kind, cause = rejection(failure, buf)
-    data = contiguous(buf)[:DATA_BYTES]
-    # The frames of the cause would keep the message alive.
-    report(RecordError(kind, "message", number, 0, str(cause), data), cause.with_traceback(None), on_error)
 
 
 JSON = PatchingCodec(msgspec.json, _append_json)

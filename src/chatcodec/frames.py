@@ -47,6 +47,7 @@ __all__ = [
 ]
 
 _HEADER = Layout(">I")
+_SIZE = _HEADER.size
 _unpack = _HEADER.unpack_from
 
 
@@ -75,13 +76,13 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
 
     _unit = "frame"
     _format = msgspec.msgpack
-    _overhead = _header = 4
+    _header = 4
     _too_long = "{size} bytes long, beyond the limit of {limit}"
 
     def _step(self) -> bool:
         buffer, start = self._buffer, self._pos
         arrived = len(buffer) - start
-        if arrived < _HEADER.size:
+        if arrived < _SIZE:
             return False
         # 4 is the size of a header, as a literal: looking up a name for every frame would cost 2 %.
         begin, end = 4, 4 + _unpack(buffer, start)[0]
@@ -121,7 +122,7 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
         self._pass([], 1, end)
         if cut:
             reason = "stream ended inside the 4-byte length"
-            if end - start >= _HEADER.size:
+            if end - start >= _SIZE:
                 reason = f"stream ended after {len(message)} of {_unpack(self._buffer, start)[0]} bytes"
             self._report("incomplete", start, reason, message)
 
