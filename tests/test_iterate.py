@@ -107,7 +107,7 @@ def test_iterating_over_any_source_gives_what_feeding_gives(framing: Framing, da
 
 
 @kinds
-@pytest.mark.parametrize("failure", [KeyboardInterrupt, StopIteration])
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, StopIteration, StopAsyncIteration])
 def test_an_exception_from_on_error_comes_after_earlier_records(framing: Framing, kind: str, failure: Any) -> None:
     """What would end the iteration as if the stream were complete is a RuntimeError, as in generators."""
 
@@ -117,7 +117,7 @@ def test_an_exception_from_on_error_comes_after_earlier_records(framing: Framing
     whole = framing.encoded(*COSTS[:2]) + framing.bad + framing.encoded(*COSTS[2:])
     iterator = over(framing, kind, READERS[kind]([whole, framing.end]), on_error=fail)
     seen: list[Any] = []
-    with pytest.raises(RuntimeError if failure is StopIteration else failure):
+    with pytest.raises(failure if failure is KeyboardInterrupt else RuntimeError):
         seen.extend(iterator)
     seen.extend(iterator)
     assert flat(seen) == COSTS

@@ -1,12 +1,15 @@
 """Iterators over records and batches, which feed a decoder from files and iterables of chunks, sync or async."""
 
+# pyright: reportPrivateUsage=false
+# Iterators and decoders work together.
+
 from __future__ import annotations
 
-import os
+from collections import deque
 from functools import partial
 from io import IOBase, TextIOBase
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypedDict, TypeVar, Union, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypedDict, Union, cast
 
 from ._errors import RecordError, contiguous
 
@@ -15,10 +18,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-T = TypeVar("T")
+    from ._decoder import StreamDecoder, T
 
 # Types that can be iterated over or read, but do not give chunks of bytes.
-_NOT_SOURCES = (str, bytes, bytearray, memoryview, os.PathLike, TextIOBase)
+_NOT_SOURCES: tuple[type[Any], ...] = (str, bytes, bytearray, memoryview, TextIOBase)
 
 # Follows the last chunk.
 _END: Any = object()
@@ -41,15 +44,6 @@ if TYPE_CHECKING:
 
         def read(self, size: int, /) -> Awaitable[bytes]: ...
 
-    class Decoder(Protocol[T]):
-        """What the iterators need from a stream decoder."""
-
-        def feed(self, data: Buffer) -> list[T]: ...
-        def finish(self) -> list[T]: ...
-        def _take_records(self) -> list[T]: ...
-
-        _cut: str
-
     class Options(TypedDict, total=False):
         """The arguments of `StreamDecoder` besides the type."""
 
@@ -63,43 +57,47 @@ if TYPE_CHECKING:
 
     Source = Union[BinaryFile, Iterable[Buffer]]
     AsyncSource = Union[AsyncBinaryFile, AsyncIterable[Buffer]]
+    ItemsOf = Callable[[list[T]], Iterator[Any]]
 
 
-def batches(decoder: Decoder[T], source: Source) -> Iterator[list[T]]:
-    """Return an iterator over lists of the records that each piece of `source` completed, none of them empty."""
+def records(decoder: StreamDecoder[T], source: Source, items_of: ItemsOf[T] = iter) -> Iterator[Any]:
+    """Return an iterator over the records of `source`, or over what `items_of` makes of each list of them."""
     read = getattr(source, "read1", None) or getattr(source, "read", None)
-    if isinstance(source, _NOT_SOURCES) or not (read or hasattr(source, "__iter__")):
-        raise _not_a_source(source, "a file opened with 'rb', or an iterable of chunks")
-    chunks = cast("Iterator[Buffer]", iter(partial(read, READ_BYTES), b"") if read else iter(source))  # type: ignore[arg-type]
-    return _Batches(decoder, chunks)
+    expect(
+        source,
+        "a file opened with 'rb', or an iterable of chunks",
+        (read or hasattr(source, "__iter__")) and not isinstance(source, _NOT_SOURCES),
+    )
+    chunks = cast("Any", iter(partial(read, READ_BYTES), b"") if read else iter(source))  # type: ignore[arg-type]
+    return chain.from_iterable(iter(_Items(decoder, chunks, partial(next, chunks, _END), items_of).next, None))
 
 
-def records(decoder: Decoder[T], source: Source) -> Iterator[T]:
-    """Return an iterator over the records of `source`."""
-    # In C: a __next__ in Python would cost about 60 ns per record.
-    return chain.from_iterable(iter(partial(_next_records, batches(decoder, source)), None))
+def batches(decoder: StreamDecoder[T], source: Source) -> Iterator[list[T]]:
+    """Return an iterator over lists of the records that each piece of `source` completed, none of them empty."""
+    return records(decoder, source, _batch)
 
 
-def abatches(decoder: Decoder[T], source: AsyncSource) -> _AsyncBatches[T]:
-    """Return an async iterator over lists of the records that each piece of `source` completed, none of them empty."""
+def arecords(decoder: StreamDecoder[T], source: AsyncSource, items_of: ItemsOf[T] = iter) -> AsyncIterator[Any]:
+    """Return an async iterator over the records of `source`, or over what `items_of` makes of each list of them."""
     read = getattr(source, "read", None)
-    if isinstance(source, (*_NOT_SOURCES, IOBase)) or not (read or hasattr(source, "__aiter__")):
-        raise _not_a_source(source, "an object with async read(n), or an async iterable of chunks")
-    if read:
-        return _AsyncBatches(decoder, source, partial(_read, read))
-    chunks = cast("AsyncIterable[Buffer]", source).__aiter__()
-    return _AsyncBatches(decoder, chunks, partial(anext, chunks, _END))
+    expect(
+        source,
+        "an object with async read(n), or an async iterable of chunks",
+        (read or hasattr(source, "__aiter__")) and not isinstance(source, (*_NOT_SOURCES, IOBase)),
+    )
+    chunks = cast("Any", source if read else cast("AsyncIterable[Buffer]", source).__aiter__())
+    next_chunk = partial(_read, read) if read else partial(anext, chunks, _END)
+    return _Items(decoder, chunks, next_chunk, items_of)
 
 
-def arecords(decoder: Decoder[T], source: AsyncSource) -> AsyncIterator[T]:
-    """Return an async iterator over the records of `source`."""
-    return _AsyncRecords(abatches(decoder, source))
+def abatches(decoder: StreamDecoder[T], source: AsyncSource) -> AsyncIterator[list[T]]:
+    """Return an async iterator over lists of the records that each piece of `source` completed, none of them empty."""
+    return arecords(decoder, source, _batch)
 
 
-def _not_a_source(source: object, expected: str) -> TypeError:
-    """Return the error for a `source` that does not give chunks of bytes."""
-    given = "a file opened as text" if isinstance(source, TextIOBase) else type(source).__name__
-    return TypeError(f"expected {expected}, got {given}")
+def _batch(records: list[T]) -> Iterator[list[T]]:
+    """Return an iterator over `records` as one batch, or over none."""
+    return iter([records] if records else [])
 
 
 async def _read(read: Callable[[int], Awaitable[bytes]]) -> bytes:
@@ -108,147 +106,110 @@ async def _read(read: Callable[[int], Awaitable[bytes]]) -> bytes:
     return _END if data == b"" else data
 
 
-class _Feeder(Generic[T]):
-    """Feeds chunks to a decoder in pieces. The records decoded before an error are returned before it is raised."""
+def expect(value: object, expected: str, valid: object, hint: str = "") -> None:
+    """Raise `TypeError` with what was expected, unless `value` is `valid`."""
+    if not valid:
+        given = "a file opened as text" if isinstance(value, TextIOBase) else type(value).__name__
+        message = f"expected {expected}, got {given}{hint}"
+        raise TypeError(message)
 
-    def __init__(self, decoder: Decoder[T], source: Any) -> None:
+
+class _Items:
+    """Feeds chunks to a decoder in pieces, and turns what each piece completes into an iterator over items.
+
+    An item is a record, or a batch. Errors are raised by these iterators, after the items before them, and not by
+    `next`: `chain` goes on after an iterator that has raised, but would end if `next` raised.
+    """
+
+    def __init__(
+        self, decoder: StreamDecoder[Any], source: Any, next_chunk: Callable[[], Any], items_of: ItemsOf[Any]
+    ) -> None:
         self._decoder = decoder
         self._source = source
-        self._chunk = b""
-        self._pos = 0
-        self._ended = False
-        # Whether to call the decoder next without new data: at the end, or after an error, when more can follow.
-        self._due = False
-        self._errors: list[BaseException] = []  # at most one, to raise next
+        self._next_chunk = next_chunk
+        self._items_of = items_of
+        # Pieces to feed, then `_END` to finish, then None.
+        self._queue: deque[Any] = deque()
+        # For async iteration: the items that are ready, or None at the end. While a task waits for the next chunk, any
+        # other task gets an error from this.
+        self._ready: Iterator[Any] | None = iter(())
 
     def _take(self, chunk: Buffer) -> None:
-        """Take the next chunk, or `_END`."""
+        """Queue the pieces of the next chunk, which may be `_END`."""
         if chunk is _END:
-            self._ended = self._due = True
+            self._queue += _END, None
         else:
-            # A mutable chunk could change before its last piece is fed.
-            self._chunk = chunk if type(chunk) is bytes else contiguous(chunk)
-            self._pos = 0
+            data = chunk if type(chunk) is bytes else contiguous(chunk)
+            self._queue += (
+                [data]
+                if len(data) <= PIECE_BYTES
+                else [data[at : at + PIECE_BYTES] for at in range(0, len(data), PIECE_BYTES)]
+            )
 
-    def _fail(self, error: BaseException) -> None:
-        """Note that the source raised: a generator has ended then, without having reached the end of the stream."""
-        if getattr(self._source, "gi_frame", error) is None or getattr(self._source, "ag_frame", error) is None:
-            reason = f"the source ended when it raised {type(error).__name__}"
-            self._decoder._cut = reason  # pyright: ignore[reportPrivateUsage]
-
-    def _next_piece(self) -> list[T] | None:
-        """Return the records that the next piece completed, or ``None`` if a new chunk is needed first."""
-        if self._errors:
-            raise self._errors.pop()
-        piece = b"" if self._due else self._chunk[self._pos : self._pos + PIECE_BYTES]
-        if not (piece or self._due):
-            self._chunk = b""  # it would stay alive while the source is silent
+    def _feed(self) -> Iterator[Any] | None:
+        """Return the items that the next piece completes; None at the end."""
+        piece = self._queue.popleft()
+        if piece is None:
             return None
-        self._pos += len(piece)
-        self._due = False
         try:
-            return self._decoder.finish() if self._ended else self._decoder.feed(piece)
-        except RecordError as error:
-            self._errors.append(error)
-            self._due = not self._ended  # `finish` raises only one error
-            found, error.records = error.records, []
-            return found
+            return self._items_of(self._decoder.finish() if piece is _END else self._decoder.feed(piece))
         except BaseException as error:
-            self._due = True
-            if isinstance(error, (StopIteration, StopAsyncIteration)):  # as in generators: PEP 479
-                self._errors.append(RuntimeError(f"a callback raised {type(error).__name__}"))
-                self._errors[0].__cause__ = error
-            else:
-                self._errors.append(error)
-            return self._decoder._take_records()  # pyright: ignore[reportPrivateUsage]  # the decoder's other half
+            found = self._decoder._take_records()
+            if isinstance(error, RecordError):
+                found, error.records = error.records, []
+            # Go on with what the decoder still holds. After a `RecordError`, `finish` is done, and b"" does nothing.
+            self._queue.appendleft(_END if piece is _END and not isinstance(error, RecordError) else b"")
+            return _raising([error], self._items_of(found))
 
-
-class _Batches(_Feeder[T]):
-    """An iterator over batches."""
-
-    def __iter__(self) -> Iterator[list[T]]:
-        return self
-
-    def __next__(self) -> list[T]:
-        while not (batch := self._next_piece()):
-            if batch is None:
-                if self._ended:
-                    raise StopIteration
-                try:
-                    self._take(next(self._source, _END))
-                except BaseException as error:
-                    self._fail(error)
-                    raise
-        return batch
-
-
-def _next_records(batches: Iterator[list[T]]) -> Iterable[T] | None:
-    """Return the next batch, or None at the end. An error is raised from a batch: from here, it would end the chain."""
-    try:
-        return next(batches, None)
-    except BaseException as error:
+    def _fail(self, error: BaseException) -> Iterator[Any]:
+        """Return an iterator that raises what the source raised."""
+        # A generator that has raised has ended, but not because it reached the end of the stream.
+        if None in (getattr(self._source, "gi_frame", error), getattr(self._source, "ag_frame", error)):
+            self._decoder._cut = f"the source ended when it raised {type(error).__name__}"
         return _raising([error])
 
+    def next(self) -> Iterator[Any] | None:
+        """Return the items that the next piece completes; None at the end."""
+        try:
+            if not self._queue:
+                self._take(self._next_chunk())
+            return self._feed()
+        except BaseException as error:
+            return self._fail(error)
 
-def _raising(error: list[BaseException]) -> Iterator[Any]:
-    """Return an iterator that raises the error in `error`, once."""
-    raise error.pop()
-    yield
-
-
-class _AsyncBatches(_Feeder[T]):
-    """An async iterator over batches."""
-
-    def __init__(self, decoder: Decoder[T], source: Any, next_chunk: Callable[[], Awaitable[Buffer]]) -> None:
-        super().__init__(decoder, source)
-        self._next_chunk = next_chunk
-        self._waiting = False
-
-    def __aiter__(self) -> AsyncIterator[list[T]]:
+    def __aiter__(self) -> AsyncIterator[Any]:
         return self
 
-    async def __anext__(self) -> list[T]:
-        while not (batch := self._next_piece()):
-            if batch is None:
-                if self._ended:
-                    raise StopAsyncIteration
-                if self._waiting:
-                    text = "another task waits for the next chunk of this iterator"
-                    raise RuntimeError(text)
-                self._waiting = True
-                try:
+    async def __anext__(self) -> Any:
+        while self._ready is not None:
+            for item in self._ready:
+                return item
+            try:
+                if not self._queue:
+                    self._ready = iter(_busy, None)
                     self._take(await self._next_chunk())
-                except BaseException as error:
-                    self._fail(error)
-                    raise
-                finally:
-                    self._waiting = False
-        return batch
+                self._ready = self._feed()
+            except BaseException as error:
+                self._ready = self._fail(error)
+        raise StopAsyncIteration
 
     async def aclose(self) -> None:
         """Close the source if it is an async generator: the garbage collector would do so in another task."""
         if hasattr(self._source, "ag_frame"):
             await self._source.aclose()
-            self._ended, self._due, self._chunk = True, False, b""
+            self._ready = None
 
 
-class _AsyncRecords(Generic[T]):
-    """An async iterator over the records of batches."""
+def _raising(errors: list[BaseException], items: Iterable[Any] = ()) -> Iterator[Any]:
+    """Return an iterator over `items` that then raises the one error in `errors`."""
+    yield from items
+    try:
+        raise errors.pop()  # a variable would keep the error alive
+    except StopAsyncIteration as error:
+        # It would look like the end. So would StopIteration, which Python replaces in generators (PEP 479).
+        raise RuntimeError(repr(error)) from error
 
-    def __init__(self, batches: _AsyncBatches[T]) -> None:
-        self._batches = batches
-        self._batch: Iterator[T] = iter(())
 
-    def __aiter__(self) -> AsyncIterator[T]:
-        return self
-
-    async def __anext__(self) -> T:
-        while True:
-            for record in self._batch:
-                return record
-            self._batch = iter(await self._batches.__anext__())
-
-    async def aclose(self) -> None:
-        """Close the source, as `_AsyncBatches.aclose` does."""
-        self._batch = iter(())
-        await self._batches.aclose()
+def _busy() -> NoReturn:
+    text = "another task waits for the next chunk of this iterator"
+    raise RuntimeError(text)
