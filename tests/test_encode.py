@@ -219,6 +219,9 @@ def test_the_longest_possible_frame_is_written() -> None:
         def __len__(self) -> int:
             return 2**32 - 1
 
+        def __bytes__(self) -> bytes:
+            return self
+
     assert frames.encode([Longest(b"x")]) == b"\xff\xff\xff\xffx"
 
 

@@ -196,18 +196,17 @@ def encode(records: Iterable[Struct | Message]) -> bytes:
 
 
 def _encode(items: list[Any], first: int) -> bytes:
-    messages = encode_plain(items, encode_messages)
-    if messages is None:
-        messages = encoded(items, msgpack.encode, first)
-    pieces: list[bytes] = []
-    pack = _HEADER.pack
+    messages = encode_plain(items, encode_messages) or encoded(items, msgpack.encode, first)
+    frames: list[bytes] = []
     for message in messages:
         size = len(message)
         if not 0 < size <= _LONGEST:
-            reason = f"{size} bytes are longer than a frame can be" if size else "an empty message is no record"
-            raise not_encoded(first + len(pieces) // 2, reason)
-        pieces += pack(size), message
-    return b"".join(pieces)
+            raise not_encoded(
+                first + len(frames) // 2,
+                f"{size} bytes are longer than a frame can be" if size else "an empty message is no record",
+            )
+        frames += _HEADER.pack(size), message
+    return b"".join(frames)
 
 
 def iter_encode(items: Iterable[Struct | Message | list[Item]]) -> Iterator[bytes]:
