@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from io import BytesIO
-from itertools import count, islice
+from itertools import islice
 from typing import Any
 
-from . import json
-from ._writers import BLANK, encode_lines, encode_plain, encoded, not_encoded
+from ._writers import BLANK, NO_RECORDS, encode_lines, encode_plain, json_messages
 
 DONE = b"[DONE]"
+_NO_RECORDS = {**NO_RECORDS, DONE: "[DONE] would end the stream"}
 LINE_ENDS = (b"\n", b"\r")
 # The end of a line, and the blank line that follows. "\r\n" is one line end.
 EVENT_END = re.compile(rb"(?:\n(?=[\r\n])|\r(?=\r))(?:\r\n?|\n)")
@@ -108,24 +108,13 @@ def encode_events(items: list[Any], first: int) -> bytes:
     """Encode records and messages as events; `first` is the number of the first."""
     lines = encode_plain(items, encode_lines)
     # A view in a record's choices can hold line breaks.
-    if lines and _CR not in lines:
+    if lines is not None and _CR not in lines:
         rows = [*BytesIO(lines)]
         if len(rows) == len(items):
-            return b"data: " + b"\ndata: ".join(rows) + b"\n"
-    messages = encoded(items, json.encode, first)
-    text = b"".join(messages)
-    if _LF in text or _CR in text or _may_be_blank(messages):
-        messages = [*map(_data, messages, count(first))]
-    return b"data: " + b"\n\ndata: ".join(messages) + b"\n\n" if messages else b""
+            return b"data: " + b"\ndata: ".join(rows) + b"\n" if rows else b""
+    return b"data: " + b"\n\ndata: ".join(json_messages(items, first, _NO_RECORDS, _data)) + b"\n\n"
 
 
-def _data(message: bytes, number: int) -> bytes:
+def _data(message: bytes, _: int) -> bytes:
     """Return `message` as it stands in an event after the first ``data: ``, without its last line end."""
-    visible = message.strip(BLANK)
-    if not visible:
-        raise not_encoded(number, "a blank message is no record")
-    if visible == DONE:
-        raise not_encoded(number, "[DONE] would end the stream")
-    if b"\n" in message or b"\r" in message:
-        message = _LINE_BREAK.sub(b"\ndata: ", message)
-    return message
+    return _LINE_BREAK.sub(b"\ndata: ", message)

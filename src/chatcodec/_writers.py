@@ -6,36 +6,36 @@ is not encoded yet, and an error gives its number.
 
 from __future__ import annotations
 
+from contextlib import aclosing, nullcontext
 from datetime import datetime
 from io import BytesIO
-from itertools import count
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, Union
+from itertools import chain, count
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args
 
 import msgspec
-from msgspec import EncodeError, Raw, Struct
 
 from . import json
 from ._errors import WRITE_FAILURES, decode_error
+from ._iterate import expect
 from ._record import UTC, ChatCompletionResponse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator
 
+    OneOrMany = Union[msgspec.Struct, "Message", list[Any]]
     Encode = Callable[[list[Any], int], bytes]
-    OneOrMany = Union[Struct, "Message", list[Any]]
 
 # A message that is already encoded.
-Message = Union[bytes, bytearray, memoryview, Raw]
-Item = TypeVar("Item", bound=Union[Struct, Message])
-R = TypeVar("R")
+Message = bytes | bytearray | memoryview | msgspec.Raw
+Item = TypeVar("Item", bound=msgspec.Struct | Message)
 
 # JSON's white space: readers skip a line or event that holds nothing else as a keep-alive.
 BLANK = b" \t\r\n"
+# Why a message with this content, apart from white space around it, cannot be written.
+NO_RECORDS = {b"": "a blank message is no record"}
 
-_MESSAGES: tuple[type[Any], ...] = (bytes, bytearray, memoryview, Raw)
-_ENCODED = frozenset(_MESSAGES)
-_SINGLE: tuple[type[Any], ...] = (*_MESSAGES, Struct)
-_OTHER_ITERABLES: tuple[type[Any], ...] = (str, dict)
+_LF, _CR = b"\n\r"
+_ENCODED = frozenset(get_args(Message))
 
 encode_lines = msgspec.json.Encoder().encode_lines
 _encode_message = msgspec.msgpack.Encoder().encode
@@ -52,17 +52,17 @@ def listed(records: Iterable[Any]) -> list[Any]:
     return [*records]
 
 
-def encode_plain(items: list[Any], encode: Callable[[list[Any]], R]) -> R | None:
+def encode_plain(items: list[Any], encode: Callable[[list[Any]], Any]) -> Any:
     """Return what `encode` returns, or None if an item is not plain or cannot be encoded.
 
     A plain item is a `ChatCompletionResponse` that msgspec encodes as the codecs do: with no time, or with one in UTC.
     """
     try:
         for record in items:
-            if record.__class__ is not ChatCompletionResponse:
-                return None
-            timestamp = record.timestamp
-            if timestamp is not None and (timestamp.__class__ is not datetime or timestamp.tzinfo is not UTC):
+            if record.__class__ is not ChatCompletionResponse or (
+                (timestamp := record.timestamp) is not None
+                and (timestamp.__class__ is not datetime or timestamp.tzinfo is not UTC)
+            ):
                 return None
         return encode(items)
     except WRITE_FAILURES:
@@ -81,50 +81,55 @@ def encoded(items: list[Any], encode: Callable[[Any], bytes], first: int) -> lis
 
 
 def _encoded(item: Any, encode: Callable[[Any], bytes], number: int) -> bytes:
-    if isinstance(item, bytes):
-        return item
-    if isinstance(item, _MESSAGES):
-        return bytes(item)
-    if not isinstance(item, Struct):
-        raise not_encoded(number, f"expected a record or an encoded message, got {type(item).__name__}", TypeError)
     try:
-        return encode(item)
-    except (EncodeError, TypeError) as error:
-        kind = EncodeError if isinstance(error, EncodeError) else TypeError
+        if isinstance(item, msgspec.Struct):
+            return encode(item)
+        expect(item, "a record or an encoded message", isinstance(item, Message))
+        return bytes(item)
+    except (msgspec.EncodeError, TypeError) as error:
+        kind = TypeError if isinstance(error, TypeError) else msgspec.EncodeError
         raise not_encoded(number, str(error), kind) from error.__cause__
 
 
-def not_encoded(number: int, reason: str, kind: type[Exception] = EncodeError) -> Exception:
+def not_encoded(number: int, reason: str, kind: type[Exception] = msgspec.EncodeError) -> Exception:
     """Return the error for the record with that number, from 1."""
     return kind(f"record {number}: {reason}")
 
 
+def json_messages(
+    items: list[Any], first: int, no_records: dict[bytes, str], fit: Callable[[bytes, int], bytes]
+) -> list[bytes]:
+    """Return the message of each item. If one may have line breaks, each is what `fit` returns for it and its number.
+
+    Raises `EncodeError` for a message that readers would not take for a record; the reason is in `no_records`.
+    """
+    messages = encoded(items, json.encode, first)
+    text = b"".join(messages)
+    # JSON objects are always records, and other messages are rare.
+    if _LF in text or _CR in text or min(messages) < b"{":
+        for number, message in enumerate(messages, first):
+            if reason := no_records.get(message.strip(BLANK)):
+                raise not_encoded(number, reason)
+        messages = [*map(fit, messages, count(first))]
+    return messages
+
+
 def encode_json_lines(items: list[Any], first: int) -> bytes:
     """Encode records and messages as lines of JSON; `first` is the number of the first."""
-    lines = encode_plain(items, encode_lines)
+    lines: bytes | None = encode_plain(items, encode_lines)
     # A view in a record's choices can hold line breaks. BytesIO finds them three times faster than count().
-    if lines is not None and len([*BytesIO(lines)]) == len(items):
-        return lines
-    messages = encoded(items, json.encode, first)
-    lines = b"\n".join([*messages, b""])
-    # strip() without an argument strips all of BLANK, and more, so it misses no blank message.
-    if len([*BytesIO(lines)]) != len(items) or not all(map(bytes.strip, messages)):
-        lines = b"\n".join([*map(_one_line, messages, count(first)), b""])
+    if lines is None or len([*BytesIO(lines)]) != len(items):
+        lines = b"\n".join([*json_messages(items, first, NO_RECORDS, _one_line), b""])
     return lines
 
 
 def _one_line(message: bytes, number: int) -> bytes:
-    if not message.strip(BLANK):
-        raise not_encoded(number, "a blank message is no record")
-    if b"\n" not in message:
-        return message
+    """Return `message` without line breaks, as a reader of lines sees them: a lone carriage return is none."""
     try:
-        return msgspec.json.format(message, indent=-1)
+        return msgspec.json.format(message, indent=-1) if _LF in message else message
     except Exception as error:
-        failure = error
-    # Outside the `except`, so that `failure`, which can hold the data, does not become `__context__`.
-    cause = decode_error(failure.with_traceback(None), message)
-    raise not_encoded(number, f"line breaks in what is not JSON: {cause}") from cause
+        cause = decode_error(error.with_traceback(None), message)
+        raise not_encoded(number, f"line breaks in what is not JSON: {cause}") from cause
 
 
 def on_one_line(messages: list[bytes]) -> list[bytes]:
@@ -138,56 +143,46 @@ def on_one_line(messages: list[bytes]) -> list[bytes]:
 def iterate(items: Iterable[Any], encode: Encode, end: bytes) -> Iterator[bytes]:
     """Return an iterator over one chunk per item, then `end`."""
     _check(items, "an iterable of records, messages, or lists of them")
-    return _chunks(items, encode, end)
-
-
-def _chunks(items: Iterable[OneOrMany], encode: Encode, end: bytes) -> Iterator[bytes]:
-    number = 1
-    for item in items:
-        batch = item if isinstance(item, list) else [item]
-        chunk = encode(batch, number)
-        number += len(batch)
-        if chunk:
-            yield chunk
-    if end:
-        yield end
+    chunks = map(_numbered(encode).send, chain([None], items))
+    # A generator, because an error ends it: `end` never follows one.
+    return (chunk for chunk in chain(chunks, [end]) if chunk)
 
 
 def aiterate(items: AsyncIterable[Any], encode: Encode, end: bytes) -> AsyncIterator[bytes]:
     """Return an async iterator over one chunk per item, then `end`."""
-    if not hasattr(items, "__aiter__"):
-        _reject(items, "an async iterable of records, messages, or lists of them", "iter_encode takes others")
-    return _achunks(items, encode, end)
+    expect(
+        items,
+        "an async iterable of records, messages, or lists of them",
+        hasattr(items, "__aiter__"),
+        ": iter_encode takes others",
+    )
+    return _achunks(items.__aiter__(), encode, end)
 
 
-async def _achunks(items: AsyncIterable[OneOrMany], encode: Encode, end: bytes) -> AsyncIterator[bytes]:
-    source = items.__aiter__()
-    number = 1
-    try:
+async def _achunks(source: Any, encode: Encode, end: bytes) -> AsyncIterator[bytes]:
+    chunks = _numbered(encode)
+    next(chunks)
+    # The garbage collector would close a generator later, and in another task.
+    async with aclosing(source) if hasattr(source, "aclose") else nullcontext():
         async for item in source:
-            batch = item if isinstance(item, list) else [item]
-            chunk = encode(batch, number)
-            number += len(batch)
-            if chunk:
+            if chunk := chunks.send(item):
                 yield chunk
-    finally:
-        # The garbage collector would close a generator later, and in another task.
-        if aclose := getattr(source, "aclose", None):
-            await aclose()
     if end:
         yield end
 
 
+def _numbered(encode: Encode) -> Generator[bytes, OneOrMany | None, None]:
+    """Return a generator that is sent items, after None to start it, and yields chunks. It numbers the records."""
+    number, chunk = 1, b""
+    while True:
+        item = yield chunk
+        batch = item if isinstance(item, list) else [item]
+        chunk = encode(batch, number)
+        number += len(batch)
+
+
 def _check(values: Any, expected: str) -> None:
     """Raise `TypeError` if `values` cannot be iterated over, or not as records."""
-    if isinstance(values, _SINGLE):
-        _reject(values, expected, "put a single one in a list")
-    if hasattr(values, "__aiter__"):
-        _reject(values, expected, "aiter_encode takes async ones")
-    if isinstance(values, _OTHER_ITERABLES) or not hasattr(values, "__iter__"):
-        _reject(values, expected)
-
-
-def _reject(values: object, expected: str, hint: str = "") -> NoReturn:
-    message = f"expected {expected}, got {type(values).__name__}" + (f": {hint}" if hint else "")
-    raise TypeError(message)
+    expect(values, expected, not isinstance(values, msgspec.Struct | Message), ": put a single one in a list")
+    expect(values, expected, not hasattr(values, "__aiter__"), ": aiter_encode takes async ones")
+    expect(values, expected, hasattr(values, "__iter__") and not isinstance(values, str | dict))
