@@ -134,9 +134,6 @@ def _one_line(message: bytes, number: int) -> bytes:
 
 def on_one_line(messages: list[bytes]) -> list[bytes]:
     """Return JSON messages without line breaks, which can only be white space between tokens."""
-    text = b"".join(messages)
-    if b"\n" not in text and b"\r" not in text:
-        return messages
     return [message.replace(b"\n", b" ").replace(b"\r", b" ") for message in messages]
 
 
