@@ -250,6 +250,7 @@ def stamp(
     >>> stamped
     b'\x00\x00\x00\t\x81\xa6stream\xc2\x00\x00\x00\t\x81\xa6stream\xc2'
     """
-    messages = messages if isinstance(messages, list) else listed(messages)
-    envelopes, stamped = MSGPACK.stamp_all(messages, type, on_error, extra, changes)
+    envelopes, stamped = MSGPACK.stamp_all(
+        messages if isinstance(messages, list) else listed(messages), type, on_error, extra, changes
+    )
     return envelopes, encode(stamped)

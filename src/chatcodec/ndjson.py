@@ -269,6 +269,7 @@ def stamp(
     >>> lines
     b'{"cost":0.25,"sessionId":"s-1"}\n{"cost":1,"sessionId":"s-1"}\n'
     """
-    messages = messages if isinstance(messages, list) else listed(messages)
-    envelopes, stamped = JSON.stamp_all(messages, type, on_error, extra, changes)
+    envelopes, stamped = JSON.stamp_all(
+        messages if isinstance(messages, list) else listed(messages), type, on_error, extra, changes
+    )
     return envelopes, b"\n".join([*on_one_line(stamped), b""])

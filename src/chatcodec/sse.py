@@ -251,6 +251,7 @@ def stamp(
     >>> events
     b'data: {"cost":0.25,"sessionId":"s-1"}\n\ndata: {"sessionId":"s-1"}\n\n'
     """
-    messages = messages if isinstance(messages, list) else listed(messages)
-    envelopes, stamped = JSON.stamp_all(messages, type, on_error, extra, changes)
+    envelopes, stamped = JSON.stamp_all(
+        messages if isinstance(messages, list) else listed(messages), type, on_error, extra, changes
+    )
     return envelopes, b"".join([b"data: %b\n\n" % line for line in on_one_line(stamped)])
