@@ -15,7 +15,7 @@ from ._errors import DATA_BYTES, READ_FAILURES, RecordError, StreamError, contig
 from ._record import ChatCompletionResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from typing_extensions import Buffer, TypeVar, Unpack
 
@@ -36,10 +36,10 @@ MAX_RECORD_BYTES = 16 * 1024 * 1024
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-# How many bytes the fast path takes at a time, at most and at least. What it had already split after a record at which
-# it stopped is split again, so it takes less if it stops again and again.
+# How many bytes the fast path takes at a time: at most, and after a record at which it stopped. What it had already
+# split after that record is split again, so it takes far less if it stops again and again.
 _RUN_BYTES = 64 * 1024
-_FEWEST_RUN_BYTES = 8
+_RUN_BYTES_AFTER_STOP = 512
 
 # Up to this size, copying an incomplete record for each chunk costs less than growing it in place.
 _SHORT = 4096
@@ -217,10 +217,11 @@ class StreamDecoder(Generic[T]):
         self._index += count
         self._pos = pos
 
-    def _take_all(self, messages: list[bytes], end: int) -> BaseException | None:
+    def _take_all(self, messages: list[bytes], end: int, idle: Sequence[int] = ()) -> BaseException | None:
         """Decode messages, whose last record ends at `end`, and pass them up to the first that fails.
 
-        Return what that one raised. Raises what a signal handler raised meanwhile.
+        `idle` is how many messages come before each keep-alive. Return what the message raised that failed. Raises what
+        a signal handler raised meanwhile.
         """
         records: list[Any] = []
         failure = None
@@ -230,22 +231,26 @@ class StreamDecoder(Generic[T]):
         except BaseException as error:
             failure = detached(error)
         if len(records) == len(messages):
-            self._pass(records, len(records), end)
+            self._pass(records, len(records) + len(idle), end)
             if failure is not None:  # no message caused it: it surfaced when the call of C code returned
                 raise failure
             return None
-        if records:
-            self._pass(records, len(records), self._find_start(messages, len(records), end))
+        if records or idle:
+            self._pass(records, *self._locate(messages, len(records), end, idle))
         return StopIteration() if failure is None else failure  # `extend` takes that for the end of the messages
 
-    def _take_run(self, messages: list[bytes], end: int, stop: int, *, whole: bool = True) -> bool:
+    def _take_run(
+        self, messages: list[bytes], end: int, stop: int, idle: Sequence[int] = (), *, whole: bool = True
+    ) -> bool:
         """Decode the messages of a run of records, which ends at `end`, and return whether the buffer reaches `stop`.
 
-        At the first that fails, and at the end if the run is not `whole`, take the exact path.
+        At the first that fails, and at the end if the run is not `whole`, take the exact path. `idle` is how many
+        messages come before each keep-alive.
         """
-        failure = self._take_all(messages, end) if messages else None
+        start = self._pos
+        failure = self._take_all(messages, end, idle) if messages or idle else None
         if failure is not None or not whole:
-            self._run_bytes = max(self._run_bytes // 8, _FEWEST_RUN_BYTES)
+            self._run_bytes = _RUN_BYTES_AFTER_STOP if self._pos > start else self._run_bytes // 8 + 4
             return self._take_record(failure)
         if len(self._buffer) < stop:
             return False
@@ -309,9 +314,12 @@ class StreamDecoder(Generic[T]):
             self._index += 1
             self._report("incomplete", self._pos, reason, b"")
 
-    def _find_start(self, messages: list[bytes], count: int, end: int) -> int:
-        """Return where the record after the first `count` starts, in a run with these messages that ends at `end`."""
-        return end - sum(map(len, messages[count:])) - self._header * (len(messages) - count)
+    def _locate(self, messages: list[bytes], count: int, end: int, idle: Sequence[int]) -> tuple[int, int]:
+        """Return how many records and keep-alives come before a message of a run, and where its record starts.
+
+        `count` is the number of messages before it; the others are those of `_take_all`.
+        """
+        return count, end - sum(map(len, messages[count:])) - self._header * (len(messages) - count)
 
     if TYPE_CHECKING:
         # Decode a run of whole records from `_pos` on, or the one record that needs the exact path.

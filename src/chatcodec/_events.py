@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from io import BytesIO
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 
 from ._writers import BLANK, NO_RECORDS, encode_lines, encode_plain, json_messages
@@ -18,8 +18,10 @@ _LF_EVENT_END = re.compile(rb"\n\n")  # for runs without "\r": at least seven ti
 
 _LF, _CR = b"\n\r"
 _LINE_BREAK = re.compile(rb"\r\n?|\n")
-# The fields of an event stream besides data; a comment is a line with an empty field name.
-_KNOWN_FIELDS = (b"event", b"id", b"retry", b"")
+# Lines without data, but for those that make an event an error.
+_OTHER_LINES = re.compile(rb"(?:(?:(?:event(?!: ?error\n)|id|retry)(?::[^\n]*)?|:[^\n]*)\n)*")
+# The fields of an event stream; a comment is a line with an empty field name.
+_FIELDS = {b"data", b"event", b"id", b"retry", b""}
 
 
 def last_end(data: bytes | bytearray, start: int, stop: int) -> int:
@@ -35,50 +37,45 @@ def last_end(data: bytes | bytearray, start: int, stop: int) -> int:
     return found + (3 if data[found + 1 : found + 3] == b"\r\n" else 2)
 
 
-def split(run: bytes) -> tuple[list[bytes], bool]:
-    """Return the data of the events in a run, up to the first that needs the exact path, and whether there is none."""
+def split(run: bytes) -> tuple[list[bytes], list[int], bool]:
+    """Split a run of whole events, up to the first that needs the exact path.
+
+    Return the data of the events that have some; for each event that has none, how many of these come before it; and
+    whether the whole run was split.
+    """
     end = b"\r\n\r\n" if run.endswith(b"\r\n\r\n") else b"\n\n"
     if run.startswith(b"data: "):
         # Most streams have no other fields, and this is three times faster than what follows.
         messages: list[bytes] = run[6 : -len(end)].split(end + b"data: ")
         text = b"".join(messages)
         if _LF not in text and _CR not in text:
-            return messages, True
+            return messages, [], True
     if _CR in run:
         run = b"\n".join([*run.splitlines(), b""])  # splits bytes at the three line ends of the standard, and no other
     messages = []
-    # Whether an event with these bytes around its data is a record. They vary little, so few events have to be parsed.
-    known: dict[tuple[bytes, ...], bool] = {}
+    idle: list[int] = []
+    known = {b""}  # they vary little
     for event in run[:-2].split(b"\n\n"):
         before, name, value = event.partition(b"data:")
         message, newline, after = value.partition(b"\n")
-        shape = before, name, newline, after
-        if shape not in known:
-            known[shape] = _is_record(event, before)
-        if not known[shape]:
-            return messages, False
-        messages.append(message.removeprefix(b" "))
-    return messages, True
-
-
-def _is_record(event: bytes, before: bytes) -> bool:
-    """Return whether `event` is a record with one line of data, which follows `before`."""
-    kind, data, _ = parse(event)
-    # Extra blank lines count as events of their own.
-    return kind != b"error" and len(data) == 1 and before[-1:] in (b"", b"\n") and _LF not in (event[0], event[-1])
+        others = before if name else event + b"\n"
+        if (others not in known and not _OTHER_LINES.fullmatch(others)) or (
+            newline and not _OTHER_LINES.fullmatch(after + newline)
+        ):
+            return messages, idle, False
+        known.add(others)
+        if name:
+            messages.append(message.removeprefix(b" "))
+        else:
+            idle.append(len(messages))
+    return messages, idle, True
 
 
 def before_blank(messages: list[bytes]) -> list[bytes]:
     """Return `messages` up to the first that is not a record: a blank one, or ``[DONE]``."""
-    if not _may_be_blank(messages):
-        return messages
-    found = (number for number, message in enumerate(messages) if message.strip(BLANK) in (b"", DONE))
-    return messages[: next(found, len(messages))]
-
-
-def _may_be_blank(messages: list[bytes]) -> bool:
-    """Whether any of `messages` might not be a record. JSON objects always are, and other JSON is rare."""
-    return bool(messages) and min(messages) < b"{"
+    if messages and min(messages) < b"{":  # JSON objects are always records, and other JSON is rare
+        return [*takewhile(lambda message: message.strip(BLANK) not in (b"", DONE), messages)]
+    return messages
 
 
 def size_of(run: bytes, events: int) -> int:
@@ -89,19 +86,11 @@ def size_of(run: bytes, events: int) -> int:
 
 def parse(event: bytes) -> tuple[bytes, list[bytes], bool]:
     """Return the type of an event, its lines of data, and whether it has a line that is not of an event stream."""
-    kind = b""
-    data: list[bytes] = []
-    foreign = False
     # splitlines() splits bytes at the three line ends of the standard, and no other.
-    for line in event.splitlines():
-        name, _, value = line.partition(b":")
-        if name == b"data":
-            data.append(value.removeprefix(b" "))
-        elif name == b"event":
-            kind = value.removeprefix(b" ")
-        elif name not in _KNOWN_FIELDS:
-            foreign = True
-    return kind, data, foreign
+    lines = [line.partition(b":")[::2] for line in event.splitlines()]
+    fields = dict(lines)
+    data = [value.removeprefix(b" ") for name, value in lines if name == b"data"]
+    return fields.get(b"event", b"").removeprefix(b" "), data, not fields.keys() <= _FIELDS
 
 
 def encode_events(items: list[Any], first: int) -> bytes:

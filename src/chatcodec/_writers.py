@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import aclosing, nullcontext
 from datetime import datetime
 from io import BytesIO
-from itertools import chain, count
+from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args
 
 import msgspec
@@ -20,7 +20,7 @@ from ._iterate import expect
 from ._record import UTC, ChatCompletionResponse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 
     OneOrMany = Union[msgspec.Struct, "Message", list[Any]]
     Encode = Callable[[list[Any], int], bytes]
@@ -140,42 +140,40 @@ def on_one_line(messages: list[bytes]) -> list[bytes]:
 def iterate(items: Iterable[Any], encode: Encode, end: bytes) -> Iterator[bytes]:
     """Return an iterator over one chunk per item, then `end`."""
     _check(items, "an iterable of records, messages, or lists of them")
-    chunks = map(_numbered(encode).send, chain([None], items))
-    # A generator, because an error ends it: `end` never follows one.
-    return (chunk for chunk in chain(chunks, [end]) if chunk)
+    return _chunks(items, encode, end)
 
 
-def aiterate(items: AsyncIterable[Any], encode: Encode, end: bytes) -> AsyncIterator[bytes]:
-    """Return an async iterator over one chunk per item, then `end`."""
-    expect(
-        items,
-        "an async iterable of records, messages, or lists of them",
-        hasattr(items, "__aiter__"),
-        ": iter_encode takes others",
-    )
-    return _achunks(items.__aiter__(), encode, end)
-
-
-async def _achunks(source: Any, encode: Encode, end: bytes) -> AsyncIterator[bytes]:
-    chunks = _numbered(encode)
-    next(chunks)
-    # The garbage collector would close a generator later, and in another task.
-    async with aclosing(source) if hasattr(source, "aclose") else nullcontext():
-        async for item in source:
-            if chunk := chunks.send(item):
-                yield chunk
+def _chunks(items: Iterable[OneOrMany], encode: Encode, end: bytes) -> Iterator[bytes]:
+    number = 1
+    for item in items:
+        batch = item if isinstance(item, list) else [item]
+        chunk = encode(batch, number)
+        number += len(batch)  # before the caller can change the list
+        if chunk:
+            yield chunk
     if end:
         yield end
 
 
-def _numbered(encode: Encode) -> Generator[bytes, OneOrMany | None, None]:
-    """Return a generator that is sent items, after None to start it, and yields chunks. It numbers the records."""
-    number, chunk = 1, b""
-    while True:
-        item = yield chunk
-        batch = item if isinstance(item, list) else [item]
-        chunk = encode(batch, number)
-        number += len(batch)
+def aiterate(items: AsyncIterable[Any], encode: Encode, end: bytes) -> AsyncIterator[bytes]:
+    """Return an async iterator over one chunk per item, then `end`."""
+    expected = "an async iterable of records, messages, or lists of them"
+    expect(items, expected, hasattr(items, "__aiter__"), ": iter_encode takes others")
+    return _achunks(items.__aiter__(), encode, end)
+
+
+async def _achunks(source: Any, encode: Encode, end: bytes) -> AsyncIterator[bytes]:
+    number = 1
+    # The garbage collector would close a generator later, and in another task.
+    async with aclosing(source) if hasattr(source, "aclose") else nullcontext():
+        async for item in source:
+            batch = item if isinstance(item, list) else [item]
+            chunk = encode(batch, number)
+            number += len(batch)
+            if chunk:
+                yield chunk
+    if end:
+        yield end
 
 
 def _check(values: Any, expected: str) -> None:

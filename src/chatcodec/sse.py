@@ -21,6 +21,7 @@ servers send no blank line after ``data: [DONE]``. If the event was cut, it does
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -33,7 +34,7 @@ from ._record import ChatCompletionResponse, Envelope
 from ._writers import BLANK, Item, Message, aiterate, iterate, listed, on_one_line
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 
     from msgspec import Struct
     from typing_extensions import Buffer, Unpack
@@ -112,17 +113,19 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
         if not end:
             return (len(buffer) >= stop or buffer[start : start + 1] in LINE_ENDS) and self._take_record()
         run = bytes(buffer[start:end])
-        messages, whole = split(run)
+        messages, idle, whole = split(run)
         if self._decode is bytes:
             count = len(messages)
             messages = before_blank(messages)  # no other type decodes what is not a record
             whole = whole and len(messages) == count
         if not whole:
-            end = start + size_of(run, len(messages))
-        return self._take_run(messages, end, stop, whole=whole)
+            events, end = self._locate(messages, len(messages), end, idle)
+            del idle[events - len(messages) :]
+        return self._take_run(messages, end, stop, idle, whole=whole)
 
-    def _find_start(self, messages: list[bytes], count: int, end: int) -> int:
-        return self._pos + size_of(bytes(self._buffer[self._pos : end]), count)
+    def _locate(self, messages: list[bytes], count: int, end: int, idle: Sequence[int]) -> tuple[int, int]:
+        events = count + bisect_right(idle, count)
+        return events, self._pos + size_of(bytes(self._buffer[self._pos : end]), events)
 
     def _find_end(self) -> tuple[int, int]:
         buffer, start = self._buffer, self._pos
