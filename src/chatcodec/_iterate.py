@@ -60,8 +60,8 @@ if TYPE_CHECKING:
     ItemsOf = Callable[[list[T]], Iterator[Any]]
 
 
-def records(decoder: StreamDecoder[T], source: Source, items_of: ItemsOf[T] = iter) -> Iterator[Any]:
-    """Return an iterator over the records of `source`, or over what `items_of` makes of each list of them."""
+def items(decoder: StreamDecoder[T], source: Source, items_of: ItemsOf[T] = iter) -> Iterator[Any]:
+    """Return an iterator over the records of `source`, or, with `batch`, over lists of those that a piece completed."""
     read = getattr(source, "read1", None) or getattr(source, "read", None)
     expect(
         source,
@@ -72,13 +72,8 @@ def records(decoder: StreamDecoder[T], source: Source, items_of: ItemsOf[T] = it
     return chain.from_iterable(iter(_Items(decoder, chunks, partial(next, chunks, _END), items_of).next, None))
 
 
-def batches(decoder: StreamDecoder[T], source: Source) -> Iterator[list[T]]:
-    """Return an iterator over lists of the records that each piece of `source` completed, none of them empty."""
-    return records(decoder, source, _batch)
-
-
-def arecords(decoder: StreamDecoder[T], source: AsyncSource, items_of: ItemsOf[T] = iter) -> AsyncIterator[Any]:
-    """Return an async iterator over the records of `source`, or over what `items_of` makes of each list of them."""
+def aitems(decoder: StreamDecoder[T], source: AsyncSource, items_of: ItemsOf[T] = iter) -> AsyncIterator[Any]:
+    """Return an async iterator over the same for an async source."""
     read = getattr(source, "read", None)
     expect(
         source,
@@ -90,12 +85,7 @@ def arecords(decoder: StreamDecoder[T], source: AsyncSource, items_of: ItemsOf[T
     return _Items(decoder, chunks, next_chunk, items_of)
 
 
-def abatches(decoder: StreamDecoder[T], source: AsyncSource) -> AsyncIterator[list[T]]:
-    """Return an async iterator over lists of the records that each piece of `source` completed, none of them empty."""
-    return arecords(decoder, source, _batch)
-
-
-def _batch(records: list[T]) -> Iterator[list[T]]:
+def batch(records: list[T]) -> Iterator[list[T]]:
     """Return an iterator over `records` as one batch, or over none."""
     return iter([records] if records else [])
 

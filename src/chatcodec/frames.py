@@ -139,7 +139,7 @@ def iter_decode(
     >>> [record.cost for record in iter_decode([b"\0\0\0\1", b"\x80"])]
     [None]
     """
-    return _iterate.records(StreamDecoder(type, **options), source)
+    return _iterate.items(StreamDecoder(type, **options), source)
 
 
 def aiter_decode(
@@ -148,7 +148,7 @@ def aiter_decode(
     **options: Unpack[Options],
 ) -> AsyncIterator[R]:
     """Iterate as `iter_decode` does, over an object with ``async read(n)`` or an async iterable of chunks."""
-    return _iterate.arecords(StreamDecoder(type, **options), source)
+    return _iterate.aitems(StreamDecoder(type, **options), source)
 
 
 def iter_batches(
@@ -157,7 +157,7 @@ def iter_batches(
     **options: Unpack[Options],
 ) -> Iterator[list[R]]:
     """Iterate over lists of the records that each chunk completed, as `chatcodec.ndjson.iter_batches` does."""
-    return _iterate.batches(StreamDecoder(type, **options), source)
+    return _iterate.items(StreamDecoder(type, **options), source, _iterate.batch)
 
 
 def aiter_batches(
@@ -166,7 +166,7 @@ def aiter_batches(
     **options: Unpack[Options],
 ) -> AsyncIterator[list[R]]:
     """Iterate as `iter_batches` does, over the sources of `aiter_decode`, without an ``await`` for each record."""
-    return _iterate.abatches(StreamDecoder(type, **options), source)
+    return _iterate.aitems(StreamDecoder(type, **options), source, _iterate.batch)
 
 
 KEEP_ALIVE: bytes = bytes(4)

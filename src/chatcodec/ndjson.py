@@ -130,7 +130,7 @@ def iter_decode(
     >>> [record.cost for record in iter_decode([b'{"cost":1}\n{"co', b'st":2}\n'])]
     [1.0, 2.0]
     """
-    return _iterate.records(StreamDecoder(type, **options), source)
+    return _iterate.items(StreamDecoder(type, **options), source)
 
 
 def aiter_decode(
@@ -147,7 +147,7 @@ def aiter_decode(
     Raises:
         RuntimeError: from the iterator, if another task is waiting for its next chunk. Otherwise as `iter_decode`.
     """
-    return _iterate.arecords(StreamDecoder(type, **options), source)
+    return _iterate.aitems(StreamDecoder(type, **options), source)
 
 
 def iter_batches(
@@ -163,7 +163,7 @@ def iter_batches(
     >>> [len(batch) for batch in iter_batches([b'{"cost":1}\n{"cost":2}\n{"co', b'st":3}\n'])]
     [2, 1]
     """
-    return _iterate.batches(StreamDecoder(type, **options), source)
+    return _iterate.items(StreamDecoder(type, **options), source, _iterate.batch)
 
 
 def aiter_batches(
@@ -172,7 +172,7 @@ def aiter_batches(
     **options: Unpack[Options],
 ) -> AsyncIterator[list[R]]:
     """Iterate as `iter_batches` does, over the sources of `aiter_decode`, without an ``await`` for each record."""
-    return _iterate.abatches(StreamDecoder(type, **options), source)
+    return _iterate.aitems(StreamDecoder(type, **options), source, _iterate.batch)
 
 
 KEEP_ALIVE: bytes = b"\n"

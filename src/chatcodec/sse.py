@@ -164,7 +164,7 @@ def iter_decode(
     >>> [record.cost for record in iter_decode([b'data: {"cost":1}\n\n', b"data: [DONE]\n\n"])]
     [1.0]
     """
-    return _iterate.records(StreamDecoder(type, **options), source)
+    return _iterate.items(StreamDecoder(type, **options), source)
 
 
 def aiter_decode(
@@ -173,7 +173,7 @@ def aiter_decode(
     **options: Unpack[Options],
 ) -> AsyncIterator[R]:
     """Iterate as `iter_decode` does, over an object with ``async read(n)`` or an async iterable of chunks."""
-    return _iterate.arecords(StreamDecoder(type, **options), source)
+    return _iterate.aitems(StreamDecoder(type, **options), source)
 
 
 def iter_batches(
@@ -182,7 +182,7 @@ def iter_batches(
     **options: Unpack[Options],
 ) -> Iterator[list[R]]:
     """Iterate over lists of the records that each chunk completed, as `chatcodec.ndjson.iter_batches` does."""
-    return _iterate.batches(StreamDecoder(type, **options), source)
+    return _iterate.items(StreamDecoder(type, **options), source, _iterate.batch)
 
 
 def aiter_batches(
@@ -191,7 +191,7 @@ def aiter_batches(
     **options: Unpack[Options],
 ) -> AsyncIterator[list[R]]:
     """Iterate as `iter_batches` does, over the sources of `aiter_decode`, without an ``await`` for each record."""
-    return _iterate.abatches(StreamDecoder(type, **options), source)
+    return _iterate.aitems(StreamDecoder(type, **options), source, _iterate.batch)
 
 
 KEEP_ALIVE: bytes = b":\n\n"
