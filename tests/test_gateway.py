@@ -18,9 +18,11 @@ from functools import partial
 from http.client import HTTPResponse, IncompleteRead
 from types import SimpleNamespace
 from typing import NamedTuple
+from unittest.mock import AsyncMock
 
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from msgspec import Raw
 
 from chatcodec import media_types
@@ -37,6 +39,7 @@ pytestmark = [pytest.mark.extras, pytest.mark.anyio]
 MESSAGES = [b'{"choices":[{"text":"a"}]}', b'{"sessionId":"s","cost":0.25}', b'{"cost":0.50,"region":"eu"}']
 BILLS: Bills = [(0.25, "s"), (0.5, None)]
 WHOLE = MESSAGES[1]
+REQUEST = b'{"messages":[]}'
 ERROR = b'{"error":{"message":"overloaded"}}'
 FRAMINGS = {media_types.NDJSON: LINES, media_types.SSE: EVENTS}
 BODIES = {kind: framing.framed(*MESSAGES) + framing.end for kind, framing in FRAMINGS.items()}
@@ -96,6 +99,7 @@ def parsed(data: bytes) -> Answer:
 class Gateway:
     """A gateway between callers and a service that follows `script` for each request."""
 
+    app: FastAPI = field(init=False)
     address: tuple[str, int] = ("", 0)
     script: tuple[Step, ...] = ()
     target: bytes = b"/chat%2Fone%7E?version=1"
@@ -116,7 +120,7 @@ class Gateway:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Be the service."""
-        self.requests.append(await reader.readuntil(b"\r\n\r\n"))
+        self.requests.append(await reader.readuntil(REQUEST))
         for step in self.script:
             if isinstance(step, bytes):
                 writer.write(step)
@@ -128,8 +132,8 @@ class Gateway:
         """Start a call."""
         self.script = script
         reader, writer = await asyncio.open_connection(*self.address)
-        request = b"POST %b HTTP/1.1\r\nHost: gateway?x=1\r\nConnection: close\r\nAccept: %b\r\n\r\n"
-        writer.write(request % (self.target, kind.encode()))
+        head = b"POST %b HTTP/1.1\r\nHost: gateway?x=1\r\nConnection: close\r\nAccept: %b\r\nCookie: user=a\r\n"
+        writer.write(head % (self.target, kind.encode()) + b"Content-Length: %d\r\n\r\n%b" % (len(REQUEST), REQUEST))
         return reader, writer
 
     async def response(self, kind: str, *script: Step) -> bytes:
@@ -153,15 +157,18 @@ class Gateway:
 
     async def stream(self, kind: str, *script: Step) -> Outcome:
         """Make a call for a stream, and return what is passed on of it."""
-        return self.passed_on(kind, await self.response(kind, *script))
+        response = await self.response(kind, *script)
+        assert b"event:" not in response
+        return self.passed_on(kind, response)
 
 
 @pytest.fixture
 async def gateway() -> AsyncIterator[Gateway]:
     served = Gateway()
     async with await asyncio.start_server(served.serve, "127.0.0.1", 0) as service:
-        app = create_app(f"http://localhost:{service.sockets[0].getsockname()[1]}", served.bill)  # IPs get no cookies
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none", http="h11"))
+        port = service.sockets[0].getsockname()[1]
+        served.app = create_app(f"http://localhost:{port}", served.bill)  # IPs get no cookies
+        server = uvicorn.Server(uvicorn.Config(served.app, log_level="critical", ws="none", http="h11"))
         with socket.create_server(("127.0.0.1", 0)) as listener:
             served.address = listener.getsockname()
             running = asyncio.create_task(server.serve([listener]))
@@ -214,9 +221,10 @@ async def test_a_stream_is_stamped_and_each_cost_billed(gateway: Gateway, kind: 
 
 async def test_a_whole_response_is_stamped_and_billed_and_no_path_leads_to_another_host(gateway: Gateway) -> None:
     gateway.target = b"%2F@127.0.0.1:1/one?version=1"
-    status, kind, body, complete = parsed(await gateway.response(media_types.JSON, whole(WHOLE)))
-    assert (status, kind, unstamped(body), complete) == (200, media_types.JSON, WHOLE, True)
-    assert gateway.billed == BILLS[:1]
+    for message in MESSAGES:
+        status, kind, body, complete = parsed(await gateway.response(media_types.JSON, whole(message)))
+        assert (status, kind, unstamped(body), complete) == (200, media_types.JSON, message, True)
+        assert gateway.billed == bills([message])
     assert gateway.requests[0].startswith(b"POST /%2F@127.0.0.1:1/one?version=1 ")
 
 
@@ -293,6 +301,21 @@ async def test_a_caller_who_hangs_up_at_any_byte_of_the_response_is_billed_once(
         writer.transport.abort()
         await gateway.settled((size + 2) * len(costs))
     assert gateway.billed == costs * (longest + 1)
+
+
+@pytest.mark.parametrize("sent", range(4))
+@kinds
+async def test_bills_are_the_same_if_the_server_raises_once_a_caller_hangs_up(
+    gateway: Gateway, kind: str, sent: int
+) -> None:
+    """ASGI 2.4 asks for that; uvicorn discards what is sent."""
+    gateway.script = (streamed(kind, BODIES[kind], b""),)
+    receive = AsyncMock(return_value={"type": "http.request", "body": REQUEST})
+    send = AsyncMock(side_effect=[*[None] * sent, BrokenPipeError])
+    scope = {"type": "http", "method": "POST", "path": "/", "raw_path": b"/", "query_string": b"", "headers": []}
+    with pytest.raises(BrokenPipeError):
+        await gateway.app(scope, receive, send)
+    assert gateway.billed == BILLS
 
 
 async def test_callers_who_hang_up_leave_connections_for_others(gateway: Gateway) -> None:
