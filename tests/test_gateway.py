@@ -312,7 +312,8 @@ async def test_bills_are_the_same_if_the_server_raises_once_a_caller_hangs_up(
     gateway.script = (streamed(kind, BODIES[kind], b""),)
     receive = AsyncMock(return_value={"type": "http.request", "body": REQUEST})
     send = AsyncMock(side_effect=[*[None] * sent, BrokenPipeError])
-    scope = {"type": "http", "method": "POST", "path": "/", "raw_path": b"/", "query_string": b"", "headers": []}
+    target = {"path": "/", "raw_path": b"/", "query_string": b""}
+    scope = {"type": "http", "asgi": {"spec_version": "2.4"}, "method": "POST", "headers": [], **target}
     with pytest.raises(BrokenPipeError):
         await gateway.app(scope, receive, send)
     assert gateway.billed == BILLS
