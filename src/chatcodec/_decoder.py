@@ -294,6 +294,7 @@ class StreamDecoder(Generic[T]):
             failure = self._take_all([message], end)
         if failure is not None:
             self._pass([], 1, end)
+            self._missing = self._after_record  # also if it is not to blame
             kind, cause = rejection(failure, message)
             self._report("incomplete" if cut else kind, start, str(cause), data or message, cause)
 

@@ -87,7 +87,7 @@ def size_of(run: bytes, events: int) -> int:
 def parse(event: bytes) -> tuple[bytes, list[bytes], bool]:
     """Return the type of an event, its lines of data, and whether it has a line that is not of an event stream."""
     # splitlines() splits bytes at the three line ends of the standard, and no other.
-    lines = [line.partition(b":")[::2] for line in event.splitlines()]
+    lines = [(name, value) for name, _, value in (line.partition(b":") for line in event.splitlines())]
     fields = dict(lines)
     data = [value.removeprefix(b" ") for name, value in lines if name == b"data"]
     return fields.get(b"event", b"").removeprefix(b" "), data, not fields.keys() <= _FIELDS

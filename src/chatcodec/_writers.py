@@ -10,7 +10,7 @@ from contextlib import aclosing, nullcontext
 from datetime import datetime
 from io import BytesIO
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, Union, cast, get_args
 
 import msgspec
 
@@ -146,7 +146,7 @@ def iterate(items: Iterable[Any], encode: Encode, end: bytes) -> Iterator[bytes]
 def _chunks(items: Iterable[OneOrMany], encode: Encode, end: bytes) -> Iterator[bytes]:
     number = 1
     for item in items:
-        batch = item if isinstance(item, list) else [item]
+        batch: list[Any] = item if isinstance(item, list) else [item]
         chunk = encode(batch, number)
         number += len(batch)  # before the caller can change the list
         if chunk:
@@ -166,8 +166,8 @@ async def _achunks(source: Any, encode: Encode, end: bytes) -> AsyncIterator[byt
     number = 1
     # The garbage collector would close a generator later, and in another task.
     async with aclosing(source) if hasattr(source, "aclose") else nullcontext():
-        async for item in source:
-            batch = item if isinstance(item, list) else [item]
+        async for item in cast("AsyncIterator[OneOrMany]", source):
+            batch: list[Any] = item if isinstance(item, list) else [item]
             chunk = encode(batch, number)
             number += len(batch)
             if chunk:

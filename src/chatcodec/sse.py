@@ -21,7 +21,6 @@ servers send no blank line after ``data: [DONE]``. If the event was cut, it does
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -124,7 +123,7 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
         return self._take_run(messages, end, stop, idle, whole=whole)
 
     def _locate(self, messages: list[bytes], count: int, end: int, idle: Sequence[int]) -> tuple[int, int]:
-        events = count + bisect_right(idle, count)
+        events = count + sum(before <= count for before in idle)
         return events, self._pos + size_of(bytes(self._buffer[self._pos : end]), events)
 
     def _find_end(self) -> tuple[int, int]:
