@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from typing_extensions import assert_type
 
-from chatcodec import ChatCompletionResponse, Envelope, json, sse
+from chatcodec import ChatCompletionResponse, Envelope, StreamError, json, sse
 
 from .reference import NO_EVENT_STREAM, expected
 from .support import BOM, COSTS, EVENTS, SEPARATORS, TYPES, check_growth, cut, each, errors_of, outcome, pieces
@@ -164,6 +164,18 @@ def test_the_end_mark_may_have_white_space_around_it_and_no_blank_line(mark: byt
         assert len(outcome(EVENTS, chunks, type=type)) == 1
 
 
+def test_the_end_mark_has_to_follow_a_record_whose_own_code_failed() -> None:
+    class Failing(ChatCompletionResponse):
+        def __post_init__(self) -> None:
+            raise KeyError
+
+    decoder = sse.StreamDecoder(Failing)
+    with pytest.raises(KeyError):
+        decoder.feed(GOOD)
+    with pytest.raises(StreamError, match=r"ended without \[DONE\]"):
+        decoder.finish()
+
+
 def test_without_require_done_the_end_mark_is_accepted_and_not_missed() -> None:
     whole = b'data: {"cost":1}\n\ndata: {"cost":2}'
     for end in (b"", b"\n", b"\r", b"\n\n", b"\n\n" + DONE):
@@ -190,10 +202,13 @@ def test_the_limit_counts_all_lines_with_their_ends_and_not_the_blank_line(end: 
 
 
 @line_ends
-def test_events_that_are_too_long_follow_each_other_wherever_they_are_cut(end: bytes) -> None:
-    long = event(b"data: 1", end=end) * 3
+@pytest.mark.parametrize("other", [b"\n", b"\r\n", b"\r"])
+def test_events_that_are_too_long_follow_each_other_wherever_they_are_cut(end: bytes, other: bytes) -> None:
+    events = [event(b"data: 1", end=each) for each in (end, other, end)]
+    long, starts = b"".join(events), itertools.accumulate(map(len, events), initial=0)
     whole = outcome(EVENTS, [long + DONE], max_record_bytes=5)
-    assert [error[:4] for error in whole[:3]] == [("too_long", "event", n + 1, n * len(long) // 3) for n in range(3)]
+    wanted = [("too_long", "event", number, start) for number, start in enumerate(starts, 1)]
+    assert [error[:4] for error in whole[:3]] == wanted[:3]
     for places in itertools.combinations(range(1, len(long)), 2):
         assert outcome(EVENTS, [*cut(long, places), DONE], max_record_bytes=5) == whole
 

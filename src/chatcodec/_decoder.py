@@ -188,13 +188,14 @@ class StreamDecoder(Generic[T]):
 
     def _is_at_record(self) -> bool:
         """Skip what belongs to no record; return False if more of that may follow."""
-        if self._optional:
-            found = self._buffer[self._pos : self._pos + len(self._optional)]
-            if len(found) < len(self._optional) and self._optional.startswith(found):
-                return False
-            self._pos += len(found) if found == self._optional else 0
-            self._optional = b""
-        return self._skipped is None or self._skip()
+        if self._skipped is not None:
+            return self._skip()
+        found = self._buffer[self._pos : self._pos + len(self._optional)]
+        if len(found) < len(self._optional) and self._optional.startswith(found):
+            return False
+        self._pos += len(found) if found == self._optional else 0
+        self._optional = b""
+        return True
 
     def _skip(self) -> bool:
         """Skip to the end of a record that is too long; return False if it has not arrived."""
