@@ -289,10 +289,11 @@ def test_a_message_that_is_spread_over_lines_is_stamped_on_one(framing: Any, mes
     assert msgspec.json.decode(line) == {"a": [1, 2], "cost": 1.0}
 
 
-def test_stamping_no_messages_still_checks_the_values(framing: Framing) -> None:
+def test_stamp_checks_the_values_before_it_reports_a_message(framing: Framing) -> None:
     assert framing.stream.stamp([], cost=1.0) == framing.stream.stamp(iter(())) == ([], b"")
-    with pytest.raises(TypeError, match=r"^cost: Expected"):
-        framing.stream.stamp([], cost="x")
+    for messages in ([], [b""], [b"", b""]):
+        with pytest.raises(TypeError, match=r"^cost: Expected"):
+            framing.stream.stamp(messages, cost="x")
 
 
 def test_a_bad_message_is_raised_with_its_number(framing: Framing) -> None:
