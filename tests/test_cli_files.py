@@ -130,9 +130,9 @@ LONG = b"x" * 2000
         ("a.msgpack.gz", b"\0\0\0\1\x80", [(2, 5, "incomplete")]),
         ("a.msgpack.gz", b"\0\0\0\1\x80\0\0\xff\0\x80", [(2, 5, "too_long"), (2, 5, "incomplete")]),
         ("a.ndjson.gz", GOOD + b"\n", [(2, 28, "incomplete")]),
-        ("a.ndjson.gz", GOOD, [(1, 27, "incomplete")]),
+        ("a.ndjson.gz", GOOD, [(2, 27, "incomplete")]),
         ("a.sse.gz", b"data: {}\n\ndata: [DONE]\n\n", [(3, 24, "incomplete")]),
-        ("a.sse.gz", b'data: {\ndata: "cost":1}\n\ndata: [DONE]\n', [(2, 38, "incomplete")]),
+        ("a.sse.gz", b'data: {\ndata: "cost":1}\n\ndata: [DONE]\n', [(3, 38, "incomplete")]),
     ],
 )
 def test_provider_errors_bad_records_and_cuts_are_found_each_in_its_place(

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer, Unpack
 
     from ._codec import E
-    from ._decoder import R
     from ._errors import RecordError
     from ._iterate import AsyncSource, Source
     from ._patch import Changes
+    from ._records import R
 
     OnError: TypeAlias = Callable[[RecordError], object] | None
     Item: TypeAlias = Struct | Raw | bytes | bytearray | memoryview

@@ -11,6 +11,7 @@ from io import IOBase, TextIOBase
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypedDict, Union, cast
 
+from ._decoder import cut_off
 from ._errors import RecordError, contiguous
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from ._decoder import StreamDecoder, T
+    from ._decoder import StreamDecoder
+    from ._records import T
 
 # Types that can be iterated over or read, but do not give chunks of bytes.
 _NOT_SOURCES: tuple[type[Any], ...] = (str, bytes, bytearray, memoryview, TextIOBase)
@@ -155,7 +157,7 @@ class _Items:
         """Return an iterator that raises what the source raised."""
         # A generator that has raised has ended, but not because it reached the end of the stream.
         if None in (getattr(self._source, "gi_frame", error), getattr(self._source, "ag_frame", error)):
-            self._decoder._cut = f"the source ended when it raised {type(error).__name__}"
+            cut_off(self._decoder, f"the source ended when it raised {type(error).__name__}")
         return _raising([error])
 
     def next(self) -> Iterator[Any] | None:

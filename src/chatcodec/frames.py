@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from . import _decoder, _iterate, msgpack
-from ._decoder import T
 from ._patch import MSGPACK
 from ._record import ChatCompletionResponse, Envelope
+from ._records import T
 from ._writers import Item, Message, aiterate, encode_messages, encode_plain, encoded, iterate, listed, not_encoded
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer, Unpack
 
     from ._codec import E
-    from ._decoder import R
     from ._errors import RecordError
     from ._iterate import AsyncSource, Options, Source
     from ._patch import Changes
+    from ._records import R
 
 __all__ = [
     "END",
@@ -107,10 +107,8 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
         return self._take_run(messages, end, stop, whole=whole)
 
     def _find_end(self) -> tuple[int, int]:
-        if self._skipped is not None:
-            end = self._skipped[2] - self._offset
-        else:
-            end = self._pos + 4 + _unpack(self._buffer, self._pos)[0]
+        start = self._pos
+        end = self._skipped[2] - self._offset if self._skipped else start + 4 + _unpack(self._buffer, start)[0]
         return end, end if end <= len(self._buffer) else 0
 
     def _take(self, stop: int, end: int, failure: BaseException | None = None, *, cut: bool = False) -> None:
@@ -121,9 +119,11 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
             return
         self._pass([], 1, end)
         if cut:
-            reason = "stream ended inside the 4-byte length"
-            if end - start >= _SIZE:
-                reason = f"stream ended after {len(message)} of {_unpack(self._buffer, start)[0]} bytes"
+            reason = (
+                f"stream ended after {len(message)} of {_unpack(self._buffer, start)[0]} bytes"
+                if end - start >= _SIZE
+                else "stream ended inside the 4-byte length"
+            )
             self._report("incomplete", start, reason, message)
 
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from . import _decoder, _iterate
-from ._decoder import BYTE_ORDER_MARK, T
 from ._patch import JSON
 from ._record import ChatCompletionResponse, Envelope
+from ._records import BYTE_ORDER_MARK, T
 from ._writers import BLANK, Item, Message, aiterate, encode_json_lines, iterate, listed, on_one_line
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer, Unpack
 
     from ._codec import E
-    from ._decoder import R
     from ._errors import RecordError
     from ._iterate import AsyncSource, Options, Source
     from ._patch import Changes
+    from ._records import R
 
 __all__ = [
     "END",

@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from . import _decoder, _iterate
-from ._decoder import T
 from ._events import DONE, EVENT_END, LINE_ENDS, before_blank, encode_events, last_end, parse, size_of, split
 from ._patch import JSON
 from ._record import ChatCompletionResponse, Envelope
+from ._records import BYTE_ORDER_MARK, MAX_RECORD_BYTES, T
 from ._writers import BLANK, Item, Message, aiterate, iterate, listed, on_one_line
 
 if TYPE_CHECKING:
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer, Unpack
 
     from ._codec import E
-    from ._decoder import R
     from ._errors import RecordError
     from ._iterate import AsyncSource, Source
     from ._iterate import EventOptions as Options
     from ._patch import Changes
+    from ._records import R
 
 __all__ = [
     "END",
@@ -90,7 +90,7 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
 
     _unit = "event"
     _format = msgspec.json
-    _mark = _decoder.BYTE_ORDER_MARK
+    _mark = BYTE_ORDER_MARK
     _halves = LINE_ENDS
     _without_record = "stream ended without an event"
 
@@ -98,7 +98,7 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
         self,
         type: type[T] = ChatCompletionResponse,  # type: ignore[assignment]
         *,
-        max_record_bytes: int | None = _decoder.MAX_RECORD_BYTES,
+        max_record_bytes: int | None = MAX_RECORD_BYTES,
         on_error: Callable[[RecordError], object] | None = None,
         require_done: bool = True,
     ) -> None:

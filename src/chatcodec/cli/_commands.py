@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import msgspec
 
-from chatcodec._decoder import MAX_RECORD_BYTES
+from chatcodec._records import MAX_RECORD_BYTES
 
 from . import _jobs, _records
 from ._files import SIGNALS, Source, destination, discard_unfinished, drop, dropping, failing

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from chatcodec import StreamError, ValidationError, json, msgpack
-from chatcodec._decoder import converting, next_index
+from chatcodec._decoder import converting, cut_off
 from chatcodec._stats.logged import Logged
 from chatcodec.transcode import json_to_msgpack, msgpack_to_json
 
@@ -111,11 +111,8 @@ def _parts(segment: Segment, meter: Meter, make: Callable[..., Any]) -> Iterator
             yield part(partial(decoder.feed, chunk))
     except Cut:
         cut = "cut, because the compressed file ends early"
-    index = next_index(decoder) - len(lead)
-    last = part(decoder.finish)
-    if cut != "cut" and not any(bad.kind == "incomplete" for bad in last.bad):
-        last.bad.append(Bad(index, size, "incomplete", cut))
-    yield last
+        cut_off(decoder, cut)
+    yield part(decoder.finish)
 
 
 def _through(call: Callable[[], list[Any]], decoder: Any, errors: list[RecordError]) -> list[Any]:
@@ -142,7 +139,7 @@ def _bad(error: RecordError, lead: int, cut: str) -> Bad:
         kind = "upstream"
     if kind == "upstream":
         reason = "the provider reported an error"
-    elif kind == "incomplete":
+    elif kind == "incomplete" and reason != cut:
         reason = f"{cut}: {reason}"
     elif kind == "too_long":
         reason += _LONG_FRAME if error.unit == "frame" and error.index == 1 else "; --max-record-bytes allows more"
