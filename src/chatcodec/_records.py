@@ -53,8 +53,8 @@ class Records(Generic[T]):
     _header: ClassVar[int] = 0  # bytes before a record
     _too_long = "longer than the limit of {limit} bytes"
     _mark = b""  # what may stand before the first record
-    # Where a record that is too long ends can depend on one of these at the end of the buffer.
-    _halves: ClassVar[tuple[bytes, ...]] = ()
+    # If they are more than "\n": one at the end of the buffer may be the first half of a record's end.
+    _line_ends: ClassVar[tuple[bytes, ...]] = ()
     # Why a stream is incomplete that ends without a record, or after one; empty if it is not.
     _without_record = ""
     _after_record = ""
@@ -109,14 +109,14 @@ class Records(Generic[T]):
             self._skipped = None
             self._pass([], 0, end)
         else:
-            self._pos = max(self._pos, len(self._buffer) - self._buffer.endswith(self._halves))
+            self._pos = max(self._pos, len(self._buffer) - self._buffer.endswith(self._line_ends))
         return end > 0
 
     def _pass(self, records: list[Any], count: int, pos: int) -> None:
         """Take `records` and advance to `pos`, past `count` records and keep-alives."""
         if records:
             self._missing = self._after_record
-        if self._halves:
+        if self._line_ends:
             self._optional = b"\n" if self._buffer[pos - 1] in b"\r" else b""
         # A signal handler can raise at any call. There is none between these, so no record is lost or taken twice.
         self._records += records

@@ -91,7 +91,7 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
     _unit = "event"
     _format = msgspec.json
     _mark = BYTE_ORDER_MARK
-    _halves = LINE_ENDS
+    _line_ends = LINE_ENDS
     _without_record = "stream ended without an event"
 
     def __init__(
