@@ -171,7 +171,7 @@ def test_the_end_mark_has_to_follow_a_record_whose_own_code_failed() -> None:
 
     decoder = sse.StreamDecoder(Failing)
     with pytest.raises(KeyError):
-        decoder.feed(GOOD)
+        decoder.feed(DONE + GOOD)
     with pytest.raises(StreamError, match=r"ended without \[DONE\]"):
         decoder.finish()
 
