@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import inspect
 import mmap
+import pickle
 import time as clock
 from datetime import datetime, timedelta, timezone
 from functools import partial
@@ -186,6 +187,15 @@ def test_an_object_without_an_encoding_is_a_type_error(codec: Any) -> None:
         message = f"^Encoding objects of type {type(unknown).__name__} is unsupported$"
         with pytest.raises(TypeError, match=message):
             codec.encode(ChatCompletionResponse(choices=[{"a": unknown}]))
+
+
+# Processes
+
+
+def test_a_function_can_be_sent_to_another_process(codec: Any) -> None:
+    for name in codec.__all__:
+        function = getattr(codec, name)
+        assert pickle.loads(pickle.dumps(function)) == function
 
 
 # encode_into

@@ -29,8 +29,6 @@ _QUOTING = re.compile(
 )
 _REJECTED = "rejected by the type's own check (%s)"
 _HALF_PAIR = "a string holds half a surrogate pair"
-# What msgspec calls that, if it does not take the data to be truncated.
-_HALF_PAIR_REASONS = ("utf-16 surrogate pair", "unexpected end of hex escape")
 # The first half of a pair near the end of the data, with no second half after it.
 _FIRST_HALF_LAST = re.compile(rb"(\\+)u[dD][89abAB][0-9a-fA-F]{2}(?:[^\\]|\\[^u]).{0,4}\Z", re.DOTALL)
 
@@ -194,8 +192,9 @@ def rejection(failure: BaseException, message: Buffer) -> tuple[Kind, Exception]
     If the message is not to blame, raises the failure instead.
     """
     if isinstance(failure, StopIteration):  # it would end an iterator as if all were well (PEP 479)
-        text = "the type's __post_init__ or a default factory raised StopIteration"
-        failure = RuntimeError(text).with_traceback(failure.__traceback__)
+        failure = RuntimeError("the type's __post_init__ or a default factory raised StopIteration").with_traceback(
+            failure.__traceback__
+        )
     cause = decode_error(failure, message)
     # A decoder that also converts messages may find one that the other format cannot hold.
     if isinstance(cause, (DecodeError, EncodeError)):
@@ -239,7 +238,7 @@ def _without_quotes(error: ValidationError) -> str:
 
 
 def _is_half_pair(reason: str, buf: Buffer) -> bool:
-    if any(words in reason for words in _HALF_PAIR_REASONS):
+    if "utf-16 surrogate pair" in reason or "unexpected end of hex escape" in reason:
         return True
     if reason != "Input data was truncated" or isinstance(buf, str):
         return False

@@ -71,6 +71,10 @@ class PatchingCodec(Codec):
         self._decode_fields = format.Decoder(dict[str, Raw]).decode
         self._probe = cache(self._make_probe)
 
+    def __reduce__(self) -> str:
+        """Pickle as a name, so that its functions can be sent to other processes."""
+        return "JSON" if self._format is msgspec.json else "MSGPACK"
+
     def patch(self, buf: Buffer, *, extra: Mapping[str, Any] | None = None, **changes: Unpack[Changes]) -> bytes:
         r"""Set fields of an encoded message by their Python names, and return the message.
 
