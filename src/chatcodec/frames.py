@@ -86,7 +86,7 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
             return False
         # 4 is the size of a header, as a literal: looking up a name for every frame would cost 2 %.
         begin, end = 4, 4 + _unpack(buffer, start)[0]
-        if arrived < end <= self._limit:
+        if arrived < end <= self._limit + _SIZE:
             return False
         stop = start + self._run_bytes
         run = bytes(buffer[start:stop])
