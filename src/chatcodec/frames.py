@@ -101,8 +101,8 @@ class StreamDecoder(_decoder.StreamDecoder[T]):
         whole = end - begin <= self._limit  # a frame that is too long is reported without waiting for it
         end = start + begin - 4
         if self._decode is bytes and not all(messages):
-            del messages[messages.index(b"") :]  # an empty frame is not a record
-            end = start + sum(map(len, messages)) + 4 * len(messages)
+            count, end = self._locate(messages, messages.index(b""), end, ())
+            del messages[count:]  # an empty frame is not a record
             whole = False
         return self._take_run(messages, end, stop, whole=whole)
 
