@@ -1,4 +1,4 @@
-"""What the stream decoders share: chunks are fed and ended here, and `_records` takes the records.
+"""What the stream decoders share: chunks are fed and streams are ended here, and `_records` takes the records.
 
 Each framing subclasses `StreamDecoder` and knows where records end. No decoder does I/O: chunks in, records out.
 """
@@ -63,7 +63,7 @@ class StreamDecoder(Records[T]):
         except RecordError as error:
             error.records = self._take_records()
             raise
-        if pos := self._pos:
+        if pos := self._pos:  # as in _trim: the call would cost 5 % of a chunk of one record
             self._offset += pos
             self._buffer = self._buffer[pos:]
             self._pos = 0

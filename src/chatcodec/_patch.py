@@ -186,7 +186,7 @@ class PatchingCodec(Codec):
                 envelopes.append(envelope)
                 continue
             # Outside the `except`, so that the caught error does not become `__context__`.
-            self._changed({}, extra, changes)  # the caller's mistakes come first
+            self._changed({}, extra, changes)  # a caller's mistake comes first, also if this is the only message
             kind, cause = rejection(failure, buf)
             cause.__traceback__ = None  # its frames would keep the message alive
             report(on_error, cause, kind, "message", number, 0, str(cause), contiguous(buf))
